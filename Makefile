@@ -1,0 +1,47 @@
+# posemill: two commands for a newcomer, `make demo` and `make test`; the rest is for those who work on it.
+PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3.13 || command -v python3)
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+DEMO_OUT ?= out/demo
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.PHONY: demo test test-fast lint format bench results install clean
+
+install: $(READY)
+
+# torch first and pinned: otherwise pip draws several GB of CUDA packages on machines that only have a CPU.
+$(READY): pyproject.toml constraints.txt
+	@echo "Installing posemill into $(VENV) (once; a few minutes)"
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/pip install --quiet torch==2.13.0
+	@$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev,s3]'
+	@touch $(READY)
+
+demo: $(READY)
+	@$(BIN)/posemill demo --out $(DEMO_OUT)
+
+test: $(READY) lint
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadgroup
+
+test-fast: $(READY)
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 tests/unit tests/golden
+
+lint: $(READY)
+	@$(BIN)/ruff format --check --quiet .
+	@$(BIN)/ruff check --quiet .
+	@$(BIN)/lint-imports --no-cache > .lint-imports.log 2>&1 || (cat .lint-imports.log; exit 1)
+	@$(BIN)/basedpyright --level error > .pyright.log 2>&1 || (tail -40 .pyright.log; exit 1)
+	@$(BIN)/codespell -q 3 README.md ARCHITECTURE.md CHANGELOG.md docs poses estimators augment storage pipelines jobs
+
+format: $(READY)
+	@$(BIN)/ruff format . && $(BIN)/ruff check --fix .
+
+bench: $(READY)
+	@OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks
+
+results: $(READY)
+	@$(BIN)/python -m benchmarks.results --data ../shared/data/mocap --out out/results
+
+clean:
+	rm -rf $(VENV) out build *.egg-info
