@@ -1,0 +1,165 @@
+"""The interface of those who run units, and of the stages that do the work inside them.
+
+A stage is a plain class without Ray. The executor sets it up once per worker, hands it units, and owns retries, the
+search for bad rows and the count of what failed. In-process and Ray executors give the same bytes.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Literal, Protocol, runtime_checkable
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from pipelines.plan import Unit
+from pipelines.progress import Progress
+from storage.commit import UnitCommit
+
+FailureKind = Literal["raised", "transient", "whole_unit", "died", "timed_out"]
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why a unit or a row failed, in words that survive a process boundary.
+
+    Attributes:
+        kind: "raised" by the stage; "transient" (an OSError: retried); "whole_unit" (a UnitError: not searched for
+            rows); the worker "died"; or it "timed_out" and was ended.
+        error_class: Name of the exception, or of the loss, such as "ActorDiedError".
+        message: One line.
+        traceback: The whole traceback, or "".
+    """
+
+    kind: FailureKind
+    error_class: str
+    message: str
+    traceback: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.error_class}: {self.message}"
+
+
+@dataclass(frozen=True)
+class BadRow:
+    """A row of a unit (0 to unit.rows - 1) that cannot be worked on, and why."""
+
+    row: int
+    failure: Failure
+
+
+OnBadRow = Literal["fail", "skip", "quarantine"]
+
+
+class Stage(Protocol):
+    """Does units of one kind. Built, set up and used on one worker; keeps models and readers between units."""
+
+    def setup(self) -> None:
+        """Load what all units need. A failure here blames the stage, not a unit."""
+        ...
+
+    def run(self, unit: Unit, bad_rows: Sequence[BadRow] = ()) -> UnitCommit:
+        """Do a unit and commit it.
+
+        Args:
+            bad_rows: Rows to leave out; the stage quarantines them, or counts them where the job skips bad rows.
+        """
+        ...
+
+
+@runtime_checkable
+class SplittableStage(Stage, Protocol):
+    """A stage whose units can be searched for the row that breaks them."""
+
+    def probe(self, unit: Unit, start_row: int, stop_row: int) -> None:
+        """Work on rows [start_row, stop_row) as `run` would and write nothing; fail as `run` would fail."""
+        ...
+
+
+StageFactory = Callable[[], Stage]
+ResultCallback = Callable[[UnitCommit], None]
+
+
+class RetryPolicy(BaseModel):
+    """How often and how fast work is tried again. All of it is run-time knobs: it never changes the result."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    max_attempts: int = Field(4, ge=1)
+    """Attempts at a unit that meets transient errors, before it counts as failed."""
+    deaths_before_suspect: int = Field(2, ge=1)
+    """Worker deaths on one unit after which it is run alone; one more death there and it is searched for the row."""
+    backoff_s: float = Field(0.5, ge=0)
+    """Wait before the second attempt; doubles with each."""
+    max_backoff_s: float = Field(30.0, ge=0)
+    max_setup_failures: int = Field(3, ge=1)
+    """Failures of `setup` in a row, without one success, that stop the job."""
+    unit_timeout_s: float | None = Field(None, gt=0)
+    """A unit that takes longer is ended with its worker (Ray only)."""
+
+
+class BadRowPolicy(BaseModel):
+    """What becomes of rows that break a stage."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    on_bad_row: OnBadRow = "quarantine"
+    max_bad_rows: int = Field(1000, ge=0)
+    """More bad rows than this in one run stop it."""
+
+
+@dataclass(frozen=True)
+class FailedUnit:
+    """A unit that was given up."""
+
+    unit_id: str
+    failure: Failure
+
+
+@dataclass
+class ExecutionReport:
+    """What became of the units."""
+
+    commits: list[UnitCommit] = field(default_factory=list)
+    failed: list[FailedUnit] = field(default_factory=list)
+    bad_rows: dict[str, list[BadRow]] = field(default_factory=dict)
+    """By unit id."""
+    retries: dict[str, int] = field(default_factory=dict)
+    """Count of repeated attempts, by class of what failed."""
+    workers_lost: int = 0
+
+
+@dataclass(frozen=True)
+class WorkerResources:
+    """What one worker needs; the in-process executor takes what the process has."""
+
+    num_cpus: float = 1.0
+    num_gpus: float = 0.0
+    torch_threads: int = 1
+
+
+class Executor(Protocol):
+    """Runs units through a stage."""
+
+    def run(
+        self,
+        stage_factory: StageFactory,
+        units: Sequence[Unit],
+        on_result: ResultCallback,
+        *,
+        name: str = "pool",
+        resources: WorkerResources = WorkerResources(),
+        bad_rows: BadRowPolicy = BadRowPolicy(),
+        progress: Progress | None = None,
+    ) -> ExecutionReport:
+        """Do all units, in any order; `on_result` is called on the caller's thread, once per commit.
+
+        Raises:
+            BadRowError: on the first bad row, if the policy is "fail".
+            TooManyBadRowsError: if the policy's limit is passed.
+            StageSetupError: if `setup` fails again and again.
+            PoolError: if workers cannot be placed.
+        """
+        ...
+
+    def close(self) -> None:
+        """Give back workers and connections; the executor may be used again afterwards."""
+        ...

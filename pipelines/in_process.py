@@ -1,0 +1,92 @@
+"""The executor without Ray: units one after the other in this process. For tests, notebooks and debugging.
+
+Same results as the Ray pool, and the same rules for retries and bad rows; only a row that ends the process ends it
+here too (the next run goes on after the units that are committed).
+"""
+
+import time
+from collections.abc import Callable, Sequence
+
+from pipelines.errors import StageSetupError
+from pipelines.executor import (
+    BadRowPolicy,
+    ExecutionReport,
+    Failure,
+    ResultCallback,
+    RetryPolicy,
+    StageFactory,
+    WorkerResources,
+)
+from pipelines.plan import Unit
+from pipelines.progress import Progress, SilentProgress
+from pipelines.supervision import Supervisor
+from pipelines.worker import StageWorker
+
+
+class InProcessExecutor:
+    """Runs units in this process.
+
+    Args:
+        retry: Attempts and waits.
+        sleep: Waits so many seconds; tests pass their own.
+    """
+
+    def __init__(self, retry: RetryPolicy = RetryPolicy(), sleep: Callable[[float], None] = time.sleep) -> None:
+        self._retry = retry
+        self._sleep = sleep
+
+    def run(
+        self,
+        stage_factory: StageFactory,
+        units: Sequence[Unit],
+        on_result: ResultCallback,
+        *,
+        name: str = "pool",
+        resources: WorkerResources = WorkerResources(),
+        bad_rows: BadRowPolicy = BadRowPolicy(),
+        progress: Progress | None = None,
+    ) -> ExecutionReport:
+        """See `pipelines.executor.Executor.run`; `resources` is not used: this process keeps its own threads."""
+        del resources
+        if not units:
+            return ExecutionReport()
+        worker = StageWorker(stage_factory)
+        progress = progress or SilentProgress()
+        self._set_up(worker, name, progress)
+        supervisor = Supervisor(units, self._retry, bad_rows, worker.splittable(), progress)
+        while not supervisor.done:
+            task = supervisor.next_task(time.monotonic())
+            if task is None:
+                self._sleep(max(0.001, supervisor.seconds_until_ready(time.monotonic())))
+                continue
+            outcome = worker.perform(task)
+            if outcome.failure is not None:
+                supervisor.record_failure(task, outcome.failure, time.monotonic())
+            elif outcome.commit is not None:
+                supervisor.record_commit(task, outcome.commit)
+                on_result(outcome.commit)
+            else:
+                supervisor.record_probe_passed(task, time.monotonic())
+        return supervisor.report
+
+    def _set_up(self, worker: StageWorker, name: str, progress: Progress) -> None:
+        failure: Failure | None = None
+        attempt = 0
+        for attempt in range(1, self._retry.max_setup_failures + 1):
+            failure = worker.setup()
+            if failure is None:
+                return
+            progress.log(f"{name}: setup failed: {failure}")
+            if failure.kind != "transient":
+                break
+        raise setup_error(name, failure, attempt)
+
+    def close(self) -> None:
+        """Nothing to give back."""
+
+
+def setup_error(name: str, failure: Failure | None, attempts: int) -> StageSetupError:
+    """The error of a stage that cannot be set up."""
+    cause = f"{failure}" if failure else "unknown"
+    detail = f"\n{failure.traceback}" if failure and failure.traceback else ""
+    return StageSetupError(f"{name}: setup failed {attempts} time(s), no unit was started: {cause}{detail}")
