@@ -1,0 +1,100 @@
+"""What every 2D-to-3D lifter is: screen keypoints in, root-relative metres out, the root exactly zero."""
+
+from abc import ABC, abstractmethod
+
+import torch
+from torch import Tensor, nn
+
+from estimators.errors import LifterInputError
+from poses.skeleton import Skeleton
+
+SCREEN_LIMIT = 10.0
+"""Screen coordinates lie around [-1, 1]; values beyond this limit can only be pixels."""
+
+
+class Lifter(nn.Module, ABC):
+    """Base of all lifters; subclasses implement `lift`.
+
+    Attributes:
+        skeleton: Joints of the input and of the output.
+        receptive_field: Frames that one output frame sees; 1 for single-frame lifters.
+    """
+
+    skeleton: Skeleton
+    receptive_field: int
+
+    def __init__(self, skeleton: Skeleton, receptive_field: int) -> None:
+        super().__init__()
+        self.skeleton = skeleton
+        self.receptive_field = receptive_field
+
+    def forward(self, keypoints_screen: Tensor) -> Tensor:
+        """Lift 2D keypoints to 3D.
+
+        Args:
+            keypoints_screen: (B, T, J, 2) screen coordinates, T >= receptive field; single-frame lifters also
+                take (B, J, 2).
+
+        Returns:
+            (B, T - receptive_field + 1, J, 3) joints relative to the root, metres, camera axes; (B, J, 3) for
+            input without a time axis. The root is exactly zero.
+
+        Raises:
+            LifterInputError: on a wrong shape, or values that are pixels or not finite.
+        """
+        check_keypoints(keypoints_screen, self.skeleton, self.receptive_field)
+        return self.lift(keypoints_screen)
+
+    @abstractmethod
+    def lift(self, keypoints_screen: Tensor) -> Tensor:
+        """`forward` without the checks, for callers that made the input themselves."""
+
+    def to_published_state(self) -> dict[str, Tensor]:
+        """State dict in the layout of the published checkpoints; the module's own unless it differs."""
+        return dict(self.state_dict())
+
+    def from_published_state(self, state: dict[str, Tensor]) -> None:
+        """Load a state dict in the layout of the published checkpoints."""
+        self.load_state_dict(state)
+
+
+def check_keypoints(keypoints_screen: Tensor, skeleton: Skeleton, receptive_field: int) -> None:
+    """Raise LifterInputError unless these can be screen keypoints of the skeleton, enough frames of them."""
+    shape = list(keypoints_screen.shape)
+    n_joints = skeleton.n_joints
+    if keypoints_screen.ndim not in (3, 4) or shape[-1] != 2 or shape[-2] != n_joints:
+        raise LifterInputError(
+            f"lifter for skeleton {skeleton.name!r} wants (B, {n_joints}, 2) or (B, T, {n_joints}, 2) screen keypoints "
+            f"of {', '.join(skeleton.joints)}; got shape {shape}; map the keypoints to this skeleton first"
+        )
+    frames = 1 if keypoints_screen.ndim == 3 else shape[1]
+    if frames < receptive_field:
+        raise LifterInputError(
+            f"lifter with a receptive field of {receptive_field} frames wants (B, T, {n_joints}, 2) with "
+            f"T >= {receptive_field}, got shape {shape}; pad the clip at its ends"
+        )
+    inside = keypoints_screen.detach().abs() <= SCREEN_LIMIT
+    if keypoints_screen.numel() and not bool(inside.all()):
+        raise LifterInputError(_describe_values(keypoints_screen.detach()))
+
+
+def _describe_values(keypoints_screen: Tensor) -> str:
+    bad = int((~torch.isfinite(keypoints_screen)).sum())
+    if bad:
+        return (
+            f"lifter input holds {bad} coordinates that are NaN or infinite, wanted finite screen coordinates; "
+            "drop or fill missing keypoints first"
+        )
+    largest = float(keypoints_screen.abs().max())
+    return (
+        f"lifter wants screen coordinates (x = 2 x_px / width - 1, about [-1, 1]), got values up to {largest:.4g}, "
+        "which look like pixels; convert them with poses.cameras.to_screen"
+    )
+
+
+def insert_root(joints_without_root: Tensor, root_index: int) -> Tensor:
+    """Put an all-zero root joint into (..., J-1, 3), giving (..., J, 3)."""
+    if root_index == 0:
+        return nn.functional.pad(joints_without_root, (0, 0, 1, 0))
+    before, after = joints_without_root[..., :root_index, :], joints_without_root[..., root_index:, :]
+    return torch.cat([before, torch.zeros_like(joints_without_root[..., :1, :]), after], dim=-2)

@@ -1,0 +1,193 @@
+"""Training of one lifter, step by step, with a state that is flat tensors and JSON, and resumes bit for bit."""
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor
+from torch.func import functional_call
+
+from estimators.checkpoints import load_module_state, pack, unpack
+from estimators.dropout import set_dropout_generator
+from estimators.errors import CheckpointError, LifterInputError
+from estimators.lifters.contract import Lifter
+from estimators.lifters.schedules import ConstantSchedule, Schedule
+from estimators.optimizer_state import adam_state, generator_state, load_adam_state, load_generator_state
+
+
+class LifterTrainerSettings(BaseModel):
+    """How a lifter is trained; the defaults are PoseAug's for the closed loop."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    loss: Literal["mse", "l2"] = Field(
+        default="mse", description="mean squared coordinate, or mean joint distance"
+    )
+    learning_rate: float = Field(default=1e-4, gt=0.0)
+    betas: tuple[float, float] = (0.9, 0.999)
+    amsgrad: bool = False
+    schedule: Schedule = ConstantSchedule()
+    grad_clip_norm: float | None = Field(default=1.0, gt=0.0)
+    ema_decay: float | None = Field(
+        default=None, gt=0.0, lt=1.0, description="average of the weights for predict"
+    )
+    predict_batch: int = Field(default=512, ge=1, description="rows per forward pass in predict")
+
+
+class LifterTrainer:
+    """Owns a lifter, its optimiser, its dropout's random numbers and, if asked, an average of its weights.
+
+    Args:
+        settings: Loss, rate and schedule.
+        lifter: The network; trained in place.
+        seed: Of dropout.
+    """
+
+    def __init__(self, settings: LifterTrainerSettings, lifter: Lifter, seed: int = 0) -> None:
+        self.settings = settings
+        self.lifter = lifter
+        self.steps = 0
+        self.epoch = 0
+        self._device = next(lifter.parameters()).device
+        self._generator = torch.Generator(device=self._device).manual_seed(seed)
+        set_dropout_generator(lifter, self._generator)
+        self._optimizer = torch.optim.Adam(
+            lifter.parameters(),
+            lr=settings.learning_rate,
+            betas=settings.betas,
+            amsgrad=settings.amsgrad,
+            fused=True,
+        )
+        self._average: dict[str, Tensor] | None = None
+        if settings.ema_decay is not None:
+            self._average = {name: value.detach().clone() for name, value in lifter.state_dict().items()}
+
+    @property
+    def learning_rate(self) -> float:
+        """Rate of the next update."""
+        return self.settings.learning_rate * self.settings.schedule.factor(self.steps, self.epoch)
+
+    def begin_epoch(self, epoch: int) -> None:
+        """Say which epoch (from 0) the next updates belong to; schedules by epoch read it."""
+        self.epoch = epoch
+
+    def step(self, keypoints_screen: Tensor, joints_root_m: Tensor, weight: Tensor | None = None) -> float:
+        """One optimiser step.
+
+        Args:
+            keypoints_screen: (B, J, 2) or (B, T, J, 2) screen coordinates.
+            joints_root_m: Targets in the shape of the lifter's output, root-relative metres.
+            weight: (B,) weight of each sample; its mean need not be 1.
+
+        Returns:
+            The loss before the step.
+
+        Raises:
+            LifterInputError: if input and target do not fit, or the loss is not finite.
+        """
+        self.lifter.train()
+        loss = self._loss(self.lifter(keypoints_screen), joints_root_m, weight)
+        value = float(loss.detach())
+        if value != value or value in (float("inf"), float("-inf")):
+            raise LifterInputError(
+                f"lifter training: loss {value} at update {self.steps}, wanted a finite number; look for NaN targets "
+                "or lower the learning rate"
+            )
+        self._optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        if self.settings.grad_clip_norm is not None:
+            torch.nn.utils.clip_grad_norm_(self.lifter.parameters(), self.settings.grad_clip_norm)
+        for group in self._optimizer.param_groups:
+            group["lr"] = self.learning_rate
+        self._optimizer.step()
+        self.steps += 1
+        self._update_average()
+        return value
+
+    def predict(self, keypoints_screen: Tensor, flip: bool = False) -> Tensor:
+        """Lift without training: evaluation mode, averaged weights where there are any, in chunks.
+
+        Args:
+            keypoints_screen: (B, J, 2) or (B, T, J, 2) screen coordinates.
+            flip: Average with the mirrored prediction of the mirrored input (test-time augmentation).
+        """
+        was_training = self.lifter.training
+        self.lifter.eval()
+        try:
+            with torch.inference_mode():
+                pieces = [
+                    self._predict_chunk(chunk, flip)
+                    for chunk in keypoints_screen.split(self.settings.predict_batch)
+                ]
+        finally:
+            self.lifter.train(was_training)
+        return torch.cat(pieces)
+
+    def state_dict(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """Everything that the next step depends on: named tensors, and scalars as JSON."""
+        parts = {
+            "lifter": {name: value.detach().clone() for name, value in self.lifter.state_dict().items()},
+            "adam": adam_state(self._optimizer, self.lifter),
+            "random": {"dropout": generator_state(self._generator)},
+        }
+        if self._average is not None:
+            parts["average"] = {name: value.clone() for name, value in self._average.items()}
+        return pack(**parts), {"steps": self.steps, "epoch": self.epoch}
+
+    def load_state_dict(self, tensors: Mapping[str, Tensor], scalars: Mapping[str, Any]) -> None:
+        """Continue from `state_dict`'s values; the following steps are those of an uninterrupted run.
+
+        Raises:
+            CheckpointError: if the state is of another lifter, or lacks the averaged weights that the settings want.
+        """
+        average = unpack(tensors, "average")
+        if bool(average) != (self._average is not None):
+            raise CheckpointError(
+                "lifter trainer state and settings disagree on averaged weights (ema_decay); "
+                "resume with the settings of the checkpoint"
+            )
+        load_module_state(self.lifter, unpack(tensors, "lifter"), "lifter trainer state")
+        load_adam_state(self._optimizer, self.lifter, unpack(tensors, "adam"))
+        load_generator_state(self._generator, unpack(tensors, "random")["dropout"])
+        if self._average is not None:
+            self._average = {name: average[name].to(self._device).clone() for name in self._average}
+        self.steps, self.epoch = int(scalars["steps"]), int(scalars["epoch"])
+
+    def _loss(self, predicted: Tensor, joints_root_m: Tensor, weight: Tensor | None) -> Tensor:
+        if predicted.shape != joints_root_m.shape:
+            raise LifterInputError(
+                f"lifter training: targets of shape {list(joints_root_m.shape)} for predictions of shape "
+                f"{list(predicted.shape)}; give one root-relative pose per output frame"
+            )
+        error = predicted - joints_root_m
+        if self.settings.loss == "mse":
+            per_sample = error.square().flatten(1).mean(1)
+        else:
+            per_sample = torch.linalg.vector_norm(error, dim=-1).flatten(1).mean(1)
+        return per_sample.mean() if weight is None else (per_sample * weight).mean()
+
+    def _update_average(self) -> None:
+        if self._average is None or self.settings.ema_decay is None:
+            return
+        for name, value in self.lifter.state_dict().items():
+            if value.is_floating_point():
+                self._average[name].lerp_(value.detach(), 1.0 - self.settings.ema_decay)
+            else:
+                self._average[name].copy_(value)
+
+    def _predict_chunk(self, keypoints_screen: Tensor, flip: bool) -> Tensor:
+        joints_root_m = self._forward(keypoints_screen)
+        if not flip:
+            return joints_root_m
+        mirror = torch.as_tensor(self.lifter.skeleton.mirror_index.copy(), device=keypoints_screen.device)
+        flipped = self._forward(
+            keypoints_screen.index_select(-2, mirror) * keypoints_screen.new_tensor([-1.0, 1.0])
+        )
+        restored = flipped.index_select(-2, mirror) * flipped.new_tensor([-1.0, 1.0, 1.0])
+        return 0.5 * (joints_root_m + restored)
+
+    def _forward(self, keypoints_screen: Tensor) -> Tensor:
+        if self._average is None:
+            return self.lifter(keypoints_screen)
+        return functional_call(self.lifter, self._average, (keypoints_screen,))
