@@ -79,6 +79,10 @@ class StageWorker:
             return failure_of(error)
         return set_up(self._stage)
 
+    def setup_and_describe(self) -> tuple[Failure | None, bool]:
+        """Set up; the failure, if it fails, and whether the stage can probe rows."""
+        return self.setup(), self.splittable()
+
     def splittable(self) -> bool:
         """Whether the stage can probe rows."""
         return isinstance(self._stage, SplittableStage)

@@ -1,0 +1,271 @@
+"""The executor on Ray: a pool of actors under a supervisor that owns every retry.
+
+Actors have max_restarts=0 and max_task_retries=0: Ray reports a loss, and `pipelines.supervision` decides. Paths
+travel, tensors stay in the actors: a task is a unit's description, an answer is its commit.
+"""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from pipelines.errors import PoolError
+from pipelines.executor import (
+    BadRowPolicy,
+    ExecutionReport,
+    Failure,
+    ResultCallback,
+    RetryPolicy,
+    StageFactory,
+    WorkerResources,
+)
+from pipelines.in_process import setup_error
+from pipelines.plan import Unit
+from pipelines.progress import Progress, SilentProgress
+from pipelines.ray_session import RaySettings, check_placement, connect, disconnect, node_resources
+from pipelines.supervision import Supervisor, Task
+from pipelines.worker import Outcome, StageWorker
+
+_POLL_S = 0.5
+
+
+class RayPoolSettings(BaseModel):
+    """Size of the pool and where it runs. All of it is run-time knobs."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    workers: int = Field(2, ge=1)
+    min_workers: int = Field(1, ge=1)
+    wait_for_nodes_s: float = Field(0.0, ge=0)
+    """How long to wait for nodes (an autoscaler's) until `min_workers` fit."""
+    ray: RaySettings = RaySettings()
+    retry: RetryPolicy = RetryPolicy()
+
+
+@dataclass
+class _Member:
+    """One actor and what it is doing."""
+
+    actor: Any
+    call: Any
+    """The object reference of the call in flight, or None when the actor is idle."""
+    task: Task | None = None
+    """The task in flight; None during setup."""
+    ready: bool = False
+    deadline_s: float = float("inf")
+    timed_out: bool = False
+
+
+class RayPoolExecutor:
+    """Runs units on a pool of Ray actors."""
+
+    def __init__(self, settings: RayPoolSettings = RayPoolSettings()) -> None:
+        self._settings = settings
+        self._connected_here = False
+
+    def run(
+        self,
+        stage_factory: StageFactory,
+        units: Sequence[Unit],
+        on_result: ResultCallback,
+        *,
+        name: str = "pool",
+        resources: WorkerResources = WorkerResources(),
+        bad_rows: BadRowPolicy = BadRowPolicy(),
+        progress: Progress | None = None,
+    ) -> ExecutionReport:
+        """See `pipelines.executor.Executor.run`. The pool's actors are released at the end."""
+        if not units:
+            return ExecutionReport()
+        progress = progress or SilentProgress()
+        self._connected_here = connect(self._settings.ray) or self._connected_here
+        wanted = min(self._settings.workers, len(units))
+        size = self._place(name, wanted, resources)
+        if size < wanted:
+            progress.log(f"{name}: room for {size} of {wanted} workers")
+        supervisor = Supervisor(units, self._settings.retry, bad_rows, False, progress)
+        pool = _Pool(name, stage_factory, resources, self._settings.retry, supervisor, on_result, size)
+        try:
+            pool.work()
+        finally:
+            pool.release()
+        return supervisor.report
+
+    def close(self) -> None:
+        """Disconnect from Ray if this executor connected; a private Ray ends."""
+        if self._connected_here:
+            disconnect()
+            self._connected_here = False
+
+    def __enter__(self) -> "RayPoolExecutor":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _place(self, name: str, wanted: int, resources: WorkerResources) -> int:
+        """How many workers fit; waits for nodes as long as the settings say."""
+        deadline_s = time.monotonic() + self._settings.wait_for_nodes_s
+        least = min(self._settings.min_workers, wanted)
+        while True:
+            try:
+                return check_placement(name, wanted, least, resources, *node_resources())
+            except PoolError:
+                if time.monotonic() >= deadline_s:
+                    raise
+            time.sleep(_POLL_S)
+
+
+@dataclass
+class _Pool:
+    """The actors of one run and the loop that feeds them."""
+
+    name: str
+    stage_factory: StageFactory
+    resources: WorkerResources
+    retry: RetryPolicy
+    supervisor: Supervisor
+    on_result: ResultCallback
+    size: int
+    members: list[_Member] = field(default_factory=list)
+    setup_failures: int = 0
+    """In a row, without one success."""
+    hold_until_s: float = 0.0
+    """No new actor before this time: setup failed lately."""
+
+    def work(self) -> None:
+        """Start actors and hand out tasks until nothing is left."""
+        import ray
+
+        while not self.supervisor.done:
+            now_s = time.monotonic()
+            self._hire(now_s)
+            self._dispatch(now_s)
+            calls = [member.call for member in self.members if member.call is not None]
+            wait_s = self._wait_s(time.monotonic())
+            if not calls:
+                time.sleep(max(0.001, wait_s))
+                continue
+            ready, _ = ray.wait(calls, num_returns=len(calls), timeout=0)
+            if not ready:
+                ready, _ = ray.wait(calls, num_returns=1, timeout=max(0.001, wait_s))
+            for call in ready:
+                self._settle(next(member for member in self.members if member.call == call))
+            self._end_late(time.monotonic())
+
+    def release(self) -> None:
+        """End all actors."""
+        import ray
+
+        if not ray.is_initialized():
+            return
+        for member in self.members:
+            ray.kill(member.actor, no_restart=True)
+        self.members.clear()
+
+    def _hire(self, now_s: float) -> None:
+        """Start actors up to the pool's size, but no more than there is work."""
+        import ray
+
+        if now_s < self.hold_until_s:
+            return
+        actor_class: Any = ray.remote(StageWorker)
+        while len(self.members) < min(self.size, self.supervisor.n_open):
+            options = actor_class.options(
+                num_cpus=self.resources.num_cpus,
+                num_gpus=self.resources.num_gpus,
+                max_restarts=0,
+                max_task_retries=0,
+            )
+            actor = options.remote(self.stage_factory, self.resources.torch_threads)
+            self.members.append(_Member(actor, actor.setup_and_describe.remote()))
+
+    def _dispatch(self, now_s: float) -> None:
+        for member in self.members:
+            if not member.ready or member.call is not None:
+                continue
+            task = self.supervisor.next_task(now_s)
+            if task is None:
+                return
+            member.task = task
+            member.call = member.actor.perform.remote(task)
+            member.deadline_s = now_s + (self.retry.unit_timeout_s or float("inf"))
+
+    def _wait_s(self, now_s: float) -> float:
+        """Until the next thing that may need the loop: a backoff that ends, or a deadline."""
+        idle = any(member.ready and member.call is None for member in self.members)
+        ready_s = self.supervisor.seconds_until_ready(now_s) if idle or not self.members else _POLL_S
+        deadline_s = min((member.deadline_s - now_s for member in self.members), default=_POLL_S)
+        hold_s = self.hold_until_s - now_s if self.hold_until_s > now_s else _POLL_S
+        return min(_POLL_S, max(0.01, ready_s), max(0.0, deadline_s), hold_s)
+
+    def _settle(self, member: _Member) -> None:
+        """Take the answer, or the loss, of a member's call."""
+        import ray
+        from ray.exceptions import RayError
+
+        call, task = member.call, member.task
+        member.call, member.task, member.deadline_s = None, None, float("inf")
+        try:
+            answer = ray.get(call)
+        except RayError as error:
+            self._lose(member, task, type(error).__name__, str(error))
+            return
+        if task is None:
+            self._take_setup(member, *answer)
+        else:
+            self._take_outcome(task, answer)
+
+    def _take_setup(self, member: _Member, failure: Failure | None, splittable: bool) -> None:
+        if failure is not None:
+            self._dismiss(member)
+            self._count_setup_failure(failure)
+            return
+        member.ready = True
+        self.setup_failures = 0
+        self.supervisor.splittable = splittable
+
+    def _take_outcome(self, task: Task, outcome: Outcome) -> None:
+        if outcome.failure is not None:
+            self.supervisor.record_failure(task, outcome.failure, time.monotonic())
+        elif outcome.commit is not None:
+            self.supervisor.record_commit(task, outcome.commit)
+            self.on_result(outcome.commit)
+        else:
+            self.supervisor.record_probe_passed(task, time.monotonic())
+
+    def _lose(self, member: _Member, task: Task | None, error_class: str, message: str) -> None:
+        """A worker or its node is gone. The words are the same each time: they end up in quarantine files."""
+        self._dismiss(member)
+        if task is None:
+            self._count_setup_failure(Failure("died", error_class, " ".join(message.split())))
+        elif member.timed_out:
+            words = f"the worker was ended after unit_timeout_s = {self.retry.unit_timeout_s:g} s"
+            self.supervisor.record_failure(task, Failure("timed_out", "UnitTimeout", words), time.monotonic())
+        else:
+            words = "the worker process died while it worked on this"
+            self.supervisor.record_failure(task, Failure("died", "WorkerDied", words), time.monotonic())
+
+    def _dismiss(self, member: _Member) -> None:
+        import ray
+
+        self.members.remove(member)
+        ray.kill(member.actor, no_restart=True)
+
+    def _count_setup_failure(self, failure: Failure) -> None:
+        self.setup_failures += 1
+        self.supervisor.progress.log(f"{self.name}: setup failed: {failure}")
+        if self.setup_failures >= self.retry.max_setup_failures:
+            raise setup_error(self.name, failure, self.setup_failures)
+        self.hold_until_s = time.monotonic() + self.retry.backoff_s * 2 ** (self.setup_failures - 1)
+
+    def _end_late(self, now_s: float) -> None:
+        """End the workers whose unit takes longer than allowed; their loss is settled like any other."""
+        import ray
+
+        for member in self.members:
+            if now_s > member.deadline_s and not member.timed_out:
+                member.timed_out = True
+                ray.kill(member.actor, no_restart=True)

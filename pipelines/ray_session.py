@@ -1,0 +1,135 @@
+"""Connecting to Ray, and saying in words why a pool cannot be placed instead of waiting for it."""
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from pipelines.errors import PoolError
+from pipelines.executor import WorkerResources
+
+_REPOSITORY = Path(__file__).resolve().parent.parent
+_EPSILON = 1e-6
+
+
+class RaySettings(BaseModel):
+    """Which Ray to use. All of it is run-time knobs."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    address: str | None = None
+    """Of a running cluster ("auto", "ray://..."); None starts a private Ray on this machine and ends it afterwards."""
+    num_cpus: int | None = Field(None, ge=1)
+    """CPUs of a private Ray; None takes the machine's."""
+    num_gpus: int | None = Field(None, ge=0)
+    object_store_mb: int = Field(200, ge=80)
+    """Of a private Ray. Paths travel, tensors stay in the actors, so little is needed."""
+    runtime_env: dict[str, Any] = {}
+    """Passed on to Ray for a running cluster, such as {"working_dir": "."}."""
+
+
+def connect(settings: RaySettings) -> bool:
+    """Connect to Ray unless this process is connected.
+
+    Returns:
+        True if this call connected, so that the caller shall disconnect.
+
+    Raises:
+        PoolError: if the cluster at `address` cannot be reached.
+    """
+    import ray
+
+    if ray.is_initialized():
+        return False
+    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR", "configure_logging": False}
+    if settings.address is not None:
+        try:
+            ray.init(address=settings.address, runtime_env=settings.runtime_env or None, **quiet)
+        except (ConnectionError, ValueError, RuntimeError) as error:
+            raise PoolError(
+                f"no Ray cluster at {settings.address!r}: {error}; start one (`ray up cluster.yaml`), or leave the "
+                "address out to use this machine"
+            ) from error
+        return True
+    paths = [str(_REPOSITORY), *filter(None, [os.environ.get("PYTHONPATH")])]
+    environment = {"PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1"}
+    ray.init(
+        address="local",
+        num_cpus=settings.num_cpus,
+        num_gpus=settings.num_gpus,
+        object_store_memory=settings.object_store_mb * 2**20,
+        include_dashboard=False,
+        runtime_env={"env_vars": {**environment, **settings.runtime_env.get("env_vars", {})}},
+        **quiet,
+    )
+    return True
+
+
+def disconnect() -> None:
+    """End the connection; a private Ray ends with it."""
+    import ray
+
+    ray.shutdown()
+
+
+def node_resources() -> tuple[list[dict[str, float]], dict[str, float]]:
+    """Resources of every living node, and what is free in the whole cluster."""
+    import ray
+
+    nodes = [dict(node["Resources"]) for node in ray.nodes() if node["Alive"]]
+    return nodes, dict(ray.available_resources())
+
+
+def workers_that_fit(
+    wanted: WorkerResources, nodes: Sequence[Mapping[str, float]], available: Mapping[str, float]
+) -> int:
+    """How many workers can be placed now; one worker never spans two nodes."""
+    per_node = 0
+    for node in nodes:
+        per_node += _times(wanted, node)
+    return min(per_node, _times(wanted, available))
+
+
+def _times(wanted: WorkerResources, offered: Mapping[str, float]) -> int:
+    counts = [
+        int((offered.get(name, 0.0) + _EPSILON) / amount)
+        for name, amount in (("CPU", wanted.num_cpus), ("GPU", wanted.num_gpus))
+        if amount > 0
+    ]
+    return min(counts, default=10_000)
+
+
+def check_placement(
+    name: str,
+    n_workers: int,
+    min_workers: int,
+    wanted: WorkerResources,
+    nodes: Sequence[Mapping[str, float]],
+    available: Mapping[str, float],
+) -> int:
+    """How many workers to start: `n_workers`, or as many as fit.
+
+    Raises:
+        PoolError: if fewer than `min_workers` fit, with what was asked and what there is.
+    """
+    fitting = workers_that_fit(wanted, nodes, available)
+    if fitting >= min_workers:
+        return min(n_workers, fitting)
+    asked = f"{wanted.num_cpus:g} CPU and {wanted.num_gpus:g} GPU"
+    total = {key: sum(node.get(key, 0.0) for node in nodes) for key in ("CPU", "GPU")}
+    offered = (
+        f"{len(nodes)} node(s) with {total['CPU']:g} CPU and {total['GPU']:g} GPU, of which "
+        f"{available.get('CPU', 0.0):g} CPU and {available.get('GPU', 0.0):g} GPU are free"
+    )
+    if workers_that_fit(wanted, nodes, total) >= min_workers:
+        advice = "wait for the other pools and jobs to end, or ask for fewer workers"
+    elif any(_times(wanted, node) for node in nodes):
+        advice = "ask for fewer workers, or add nodes"
+    else:
+        advice = "no single node can hold one worker: ask for less per worker, or add a larger node"
+    raise PoolError(
+        f"pool {name!r}: wanted {n_workers} worker(s) (at least {min_workers}) of {asked} each; the cluster has {offered}, "
+        f"room for {fitting}; {advice}"
+    )
