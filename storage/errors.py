@@ -1,0 +1,27 @@
+"""What can go wrong with datasets on disk. Every message says where, what was wanted, what was found, what to do."""
+
+from poses.errors import PosemillError
+
+
+class DatasetError(PosemillError, ValueError):
+    """A dataset, or a request to it, that does not fit: no manifest, another skeleton, unknown columns."""
+
+
+class ShardError(PosemillError, ValueError):
+    """A data file that is not what its manifest says: truncated, changed, of another schema."""
+
+
+class ManifestError(PosemillError, ValueError):
+    """A manifest or commit that cannot be read, is from a newer posemill, or points out of its dataset."""
+
+
+class CommitConflictError(PosemillError, RuntimeError):
+    """A commit or manifest that another writer holds in a way that cannot be reconciled."""
+
+
+class StoreError(PosemillError, OSError):
+    """The storage below a dataset failed, or cannot do what a safe commit needs."""
+
+
+class ImporterError(PosemillError, ValueError):
+    """A motion file that cannot be read as what its name or its header says."""

@@ -1,0 +1,204 @@
+"""Immutable versions of a dataset. Readers trust manifests only: a file that none names does not exist for them.
+
+Version N+1 holds everything of its parent N and the commits that were not in it yet. Two publishers race for the next
+number by put-if-absent; the loser reads the winner's version and tries the number after it.
+"""
+
+import re
+import uuid
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from poses.errors import SkeletonError
+from poses.skeleton import Skeleton
+from storage.commit import FileEntry, UnitCommit, canonical_json, first_fault
+from storage.errors import CommitConflictError, DatasetError, ManifestError
+from storage.object_store import ObjectStore
+from storage.statistics import Statistics
+
+SCHEMA_VERSION = 1
+"""Version of the layout on disk: folders, manifest, Parquet columns, Zarr arrays."""
+
+MAX_PUBLISH_ATTEMPTS = 200
+
+_MANIFEST_NAME = re.compile(r"manifests/v(\d{6,})\.json")
+
+
+class Manifest(BaseModel):
+    """One version of a dataset: its files and what is known of them."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    version: int
+    parent: int | None
+    schema_version: int
+    writer_id: str
+    skeleton: dict[str, Any]
+    files: tuple[FileEntry, ...]
+    rows: int
+    """Pairs in all files."""
+    statistics: Statistics
+    run_ids: tuple[str, ...]
+    commits: tuple[str, ...]
+    """`<run>/<unit>` of every commit in this version, sorted."""
+    quarantined: int = 0
+    rejected: dict[str, int] = {}
+    lineage: dict[str, dict[str, Any]] = {}
+    """Run id -> what the run was made of (job, inputs, code version), as its publisher told."""
+
+    def files_of(self, kind: str) -> tuple[FileEntry, ...]:
+        """The files of one kind, in manifest order."""
+        return tuple(file for file in self.files if file.kind == kind)
+
+
+def manifest_path(version: int) -> str:
+    """Where a version stands."""
+    return f"manifests/v{version:06d}.json"
+
+
+def manifest_versions(store: ObjectStore) -> list[int]:
+    """Every published version, ascending; empty when nothing was published."""
+    matches = (_MANIFEST_NAME.fullmatch(path) for path in store.list("manifests"))
+    return sorted(int(match.group(1)) for match in matches if match)
+
+
+def read_manifest(store: ObjectStore, version: int | None = None) -> Manifest:
+    """A version of the dataset; the latest without a number.
+
+    Raises:
+        DatasetError: if there is no dataset here, or not this version of it.
+        ManifestError: if the manifest cannot be read, is from a newer posemill, or has paths out of the dataset.
+    """
+    versions = manifest_versions(store)
+    if not versions:
+        raise DatasetError(
+            f"{store.url}: wanted a posemill dataset (manifests/v000001.json), found no manifest; check the path, or"
+            " run the job that makes the dataset to its end"
+        )
+    if version is not None and version not in versions:
+        raise DatasetError(f"{store.url}: no version {version}; its versions are {_spans(versions)}")
+    return _parse_manifest(store, versions[-1] if version is None else version)
+
+
+def manifest_skeleton(store: ObjectStore, manifest: Manifest) -> Skeleton:
+    """The skeleton that a manifest holds."""
+    try:
+        return Skeleton.from_dict(manifest.skeleton)
+    except SkeletonError as error:
+        raise ManifestError(
+            f"{store.url}/{manifest_path(manifest.version)}: its skeleton is ill-formed: {error}"
+        ) from error
+
+
+def publish_manifest(
+    store: ObjectStore,
+    run_id: str,
+    commits: Iterable[UnitCommit],
+    skeleton: Skeleton,
+    lineage: Mapping[str, Any] | None = None,
+) -> Manifest:
+    """Publishes the next version: the latest one plus the commits that are not in it yet.
+
+    Publishing again is harmless: when every commit is in already, the latest version is returned as it is.
+
+    Args:
+        store: The dataset's root.
+        run_id: The run that the commits belong to.
+        commits: Commits to make part of the dataset, in any order.
+        skeleton: The dataset's skeleton; must be the parent's.
+        lineage: What the run was made of (JSON values without secrets); kept under the run's id.
+
+    Raises:
+        DatasetError: if the dataset has another skeleton.
+        CommitConflictError: if other publishers keep winning.
+    """
+    wanted = sorted(commits, key=lambda commit: commit.key)
+    writer_id = uuid.uuid4().hex
+    for _ in range(MAX_PUBLISH_ATTEMPTS):
+        versions = manifest_versions(store)
+        parent = _parse_manifest(store, versions[-1]) if versions else None
+        if parent is not None:
+            _check_same_skeleton(store, parent, skeleton)
+            present = set(parent.commits)
+            if all(commit.key in present for commit in wanted):
+                return parent
+        manifest = _next_manifest(parent, run_id, wanted, skeleton, dict(lineage or {}), writer_id)
+        path = manifest_path(manifest.version)
+        if store.put_if_absent(path, canonical_json(manifest)):
+            return manifest
+        if _parse_manifest(store, manifest.version).writer_id == writer_id:
+            return manifest
+    raise CommitConflictError(
+        f"{store.url}: another writer won {MAX_PUBLISH_ATTEMPTS} times in a row; let one process publish this dataset"
+    )
+
+
+def _next_manifest(
+    parent: Manifest | None,
+    run_id: str,
+    wanted: Sequence[UnitCommit],
+    skeleton: Skeleton,
+    lineage: dict[str, Any],
+    writer_id: str,
+) -> Manifest:
+    """The parent's content and the new commits; a file that two commits name counts once."""
+    present = set(parent.commits) if parent else set()
+    new = [commit for commit in wanted if commit.key not in present]
+    files = {file.path: file for file in (parent.files if parent else ())}
+    for commit in new:
+        files.update({file.path: file for file in commit.files})
+    rejected = Counter(parent.rejected if parent else {})
+    for commit in new:
+        rejected.update(commit.rejected)
+    statistics = [commit.statistics for commit in new]
+    runs = {run_id, *(commit.run_id for commit in new), *(parent.run_ids if parent else ())}
+    return Manifest(
+        version=parent.version + 1 if parent else 1,
+        parent=parent.version if parent else None,
+        schema_version=SCHEMA_VERSION,
+        writer_id=writer_id,
+        skeleton=skeleton.to_dict(),
+        files=tuple(files[path] for path in sorted(files)),
+        rows=sum(file.rows for file in files.values() if file.kind == "pairs"),
+        statistics=Statistics.merge_all([parent.statistics, *statistics] if parent else statistics),
+        run_ids=tuple(sorted(runs)),
+        commits=tuple(sorted({*present, *(commit.key for commit in new)})),
+        quarantined=(parent.quarantined if parent else 0) + sum(commit.quarantined for commit in new),
+        rejected=dict(sorted(rejected.items())),
+        lineage={**(parent.lineage if parent else {}), **({run_id: lineage} if lineage else {})},
+    )
+
+
+def _parse_manifest(store: ObjectStore, version: int) -> Manifest:
+    path = manifest_path(version)
+    try:
+        manifest = Manifest.model_validate_json(store.read_bytes(path))
+    except ValidationError as error:
+        raise ManifestError(
+            f"{store.url}/{path}: not a manifest that this posemill can read: {first_fault(error)}; was it edited, or"
+            " written by a newer posemill?"
+        ) from error
+    if manifest.schema_version > SCHEMA_VERSION or manifest.version != version:
+        raise ManifestError(
+            f"{store.url}/{path}: wanted version {version} in a layout up to {SCHEMA_VERSION}, got version"
+            f" {manifest.version} in layout {manifest.schema_version}; update posemill, or restore the file"
+        )
+    return manifest
+
+
+def _check_same_skeleton(store: ObjectStore, parent: Manifest, skeleton: Skeleton) -> None:
+    """One dataset has one skeleton: the same joints in the same order under the same parents."""
+    theirs = manifest_skeleton(store, parent)
+    if (theirs.joints, theirs.parents) != (skeleton.joints, skeleton.parents):
+        raise DatasetError(
+            f"{store.url}: the dataset's skeleton is {theirs.name!r} ({theirs.n_joints} joints), the new rows have"
+            f" {skeleton.name!r} ({skeleton.n_joints} joints); map them to the dataset's skeleton or write another dataset"
+        )
+
+
+def _spans(versions: Sequence[int]) -> str:
+    """`1` or `1 to 7`."""
+    return str(versions[0]) if len(versions) == 1 else f"{versions[0]} to {versions[-1]}"
