@@ -145,7 +145,8 @@ class PoseBatch:
             "camera_px": (len(CAMERA_FIELDS),),
         }
         columns = {name: np.zeros((0, *tails.get(name, ())), dtype) for name, dtype in ARRAY_COLUMNS.items()}
-        return PoseBatch(skeleton, **columns, **{name: np.zeros(0, object) for name in TEXT_COLUMNS})
+        columns |= {name: np.zeros(0, object) for name in TEXT_COLUMNS}
+        return PoseBatch(skeleton, **columns, extra={})
 
     def validate(self) -> None:
         """Look at the values: finite, ids unique and not negative, depth positive, confidence in [0, 1].

@@ -11,7 +11,7 @@ PoseAug compute: u (p . u) + p r^2, which has the two numbers in the other order
 p1 = p2 = 0. Nothing here treats points behind the camera: ask `in_front` first.
 """
 
-from typing import Literal, cast
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 import torch
@@ -20,7 +20,7 @@ from torch import Tensor
 
 from poses.errors import CameraError, PoseShapeError
 
-Array = np.ndarray | Tensor
+ArrayT = TypeVar("ArrayT", np.ndarray, Tensor)
 Number = int | float
 Distortion = Literal["brown_conrady", "published"]
 
@@ -55,16 +55,16 @@ def make_camera_px(
     return np.asarray([values.get(name, 0.0) for name in CAMERA_FIELDS], dtype=np.float32)
 
 
-def camera_field(camera_px: Float[Array, "*B 11"], name: str) -> Float[Array, "*B"]:
+def camera_field(camera_px: Float[ArrayT, "*B 11"], name: str) -> Float[ArrayT, "*B"]:
     """One field of a camera array by name."""
     return camera_px[..., _AT[name]]
 
 
 def project_px(
-    joints_camera_m: Float[Array, "*B J 3"],
-    camera_px: Float[Array, "*C 11"],
+    joints_camera_m: Float[ArrayT, "*B J 3"],
+    camera_px: Float[ArrayT, "*C 11"],
     distortion: Distortion = "brown_conrady",
-) -> Float[Array, "*B J 2"]:
+) -> Float[ArrayT, "*B J 2"]:
     """Pixel positions of joints; infinite or NaN where z = 0, mirrored where z < 0 (see `in_front`)."""
     _check_last("camera_px", camera_px, len(CAMERA_FIELDS))
     fx, fy, cx, cy, k1, k2, p1, p2, k3 = (camera_px[..., None, column] for column in range(9))
@@ -74,11 +74,11 @@ def project_px(
 
 
 def project_screen(
-    joints_camera_m: Float[Array, "*B J 3"],
-    intrinsics_screen: Float[Array, "*C 9"],
+    joints_camera_m: Float[ArrayT, "*B J 3"],
+    intrinsics_screen: Float[ArrayT, "*C 9"],
     clamp: bool = False,
     distortion: Distortion = "published",
-) -> Float[Array, "*B J 2"]:
+) -> Float[ArrayT, "*B J 2"]:
     """Screen positions of joints.
 
     Args:
@@ -98,8 +98,8 @@ def project_screen(
 
 
 def to_screen(
-    keypoints_px: Float[Array, "*B J 2"], camera_px: Float[Array, "*C 11"]
-) -> Float[Array, "*B J 2"]:
+    keypoints_px: Float[ArrayT, "*B J 2"], camera_px: Float[ArrayT, "*C 11"]
+) -> Float[ArrayT, "*B J 2"]:
     """Pixels to screen: x' = 2x/w - 1, y' = 2y/w - h/w."""
     _check_last("camera_px", camera_px, len(CAMERA_FIELDS))
     width, height = camera_px[..., None, _AT["width"]], camera_px[..., None, _AT["height"]]
@@ -108,8 +108,8 @@ def to_screen(
 
 
 def to_px(
-    keypoints_screen: Float[Array, "*B J 2"], camera_px: Float[Array, "*C 11"]
-) -> Float[Array, "*B J 2"]:
+    keypoints_screen: Float[ArrayT, "*B J 2"], camera_px: Float[ArrayT, "*C 11"]
+) -> Float[ArrayT, "*B J 2"]:
     """Screen to pixels; the inverse of `to_screen`."""
     _check_last("camera_px", camera_px, len(CAMERA_FIELDS))
     width, height = camera_px[..., None, _AT["width"]], camera_px[..., None, _AT["height"]]
@@ -117,7 +117,7 @@ def to_px(
     return _stack((keypoints_screen[..., 0] + 1.0) * half, keypoints_screen[..., 1] * half + height / 2.0)
 
 
-def screen_intrinsics(camera_px: Float[Array, "*B 11"]) -> Float[Array, "*B 9"]:
+def screen_intrinsics(camera_px: Float[ArrayT, "*B 11"]) -> Float[ArrayT, "*B 9"]:
     """Normalised intrinsics in the published order SCREEN_FIELDS: focal lengths 2f/w, centre mapped like a point."""
     _check_last("camera_px", camera_px, len(CAMERA_FIELDS))
     field = {name: camera_px[..., column] for name, column in _AT.items()}
@@ -136,57 +136,54 @@ def screen_intrinsics(camera_px: Float[Array, "*B 11"]) -> Float[Array, "*B 9"]:
 
 
 def world_to_camera(
-    joints_world_m: Float[Array, "*B J 3"],
-    camera_from_world_rotation: Float[Array, "*C 3 3"],
-    camera_from_world_translation_m: Float[Array, "*C 3"],
-) -> Float[Array, "*B J 3"]:
+    joints_world_m: Float[ArrayT, "*B J 3"],
+    camera_from_world_rotation: Float[ArrayT, "*C 3 3"],
+    camera_from_world_translation_m: Float[ArrayT, "*C 3"],
+) -> Float[ArrayT, "*B J 3"]:
     """x_camera = R x_world + t."""
     turned = joints_world_m @ _transpose(camera_from_world_rotation)
     return turned + camera_from_world_translation_m[..., None, :]
 
 
 def camera_to_world(
-    joints_camera_m: Float[Array, "*B J 3"],
-    camera_from_world_rotation: Float[Array, "*C 3 3"],
-    camera_from_world_translation_m: Float[Array, "*C 3"],
-) -> Float[Array, "*B J 3"]:
+    joints_camera_m: Float[ArrayT, "*B J 3"],
+    camera_from_world_rotation: Float[ArrayT, "*C 3 3"],
+    camera_from_world_translation_m: Float[ArrayT, "*C 3"],
+) -> Float[ArrayT, "*B J 3"]:
     """x_world = R^T (x_camera - t); the inverse of `world_to_camera`."""
     return (joints_camera_m - camera_from_world_translation_m[..., None, :]) @ camera_from_world_rotation
 
 
-def in_front(joints_camera_m: Float[Array, "*B J 3"], z_min_m: Number = 0.1) -> Bool[Array, "*B"]:
+def in_front(joints_camera_m: Float[ArrayT, "*B J 3"], z_min_m: Number = 0.1) -> Bool[ArrayT, "*B"]:
     """Whether every joint of a pose lies at least `z_min_m` before the camera; False for NaN."""
-    nearest = (
-        joints_camera_m[..., 2].min(-1)
-        if isinstance(joints_camera_m, np.ndarray)
-        else (joints_camera_m[..., 2].amin(-1))
-    )
-    return nearest >= z_min_m
+    depth_m: Any = joints_camera_m[..., 2]
+    return (depth_m >= z_min_m).all(-1)
 
 
 def inside_image(
-    keypoints_px: Float[Array, "*B J 2"], camera_px: Float[Array, "*C 11"], margin_px: Number = 0.0
-) -> Bool[Array, "*B"]:
+    keypoints_px: Float[ArrayT, "*B J 2"], camera_px: Float[ArrayT, "*C 11"], margin_px: Number = 0.0
+) -> Bool[ArrayT, "*B"]:
     """Whether every keypoint lies in the image, or at most `margin_px` outside it; two-sided; False for NaN."""
-    x, y = keypoints_px[..., 0], keypoints_px[..., 1]
+    x: Any = keypoints_px[..., 0]
+    y: Any = keypoints_px[..., 1]
     width, height = camera_px[..., None, _AT["width"]], camera_px[..., None, _AT["height"]]
     inside = (x >= -margin_px) & (x <= width + margin_px) & (y >= -margin_px) & (y <= height + margin_px)
     return inside.all(-1)
 
 
-def _over_depth(joints: Array) -> tuple[Array, Array]:
+def _over_depth(joints: Any) -> tuple[Any, Any]:
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         inverse_depth = 1.0 / joints[..., 2]
         return joints[..., 0] * inverse_depth, joints[..., 1] * inverse_depth
 
 
 def _distort(
-    u: Array,
-    v: Array,
-    radial_terms: tuple[Array, ...],
-    tangential_terms: tuple[Array, Array],
+    u: Any,
+    v: Any,
+    radial_terms: tuple[Any, ...],
+    tangential_terms: tuple[Any, Any],
     form: Distortion,
-) -> tuple[Array, Array]:
+) -> tuple[Any, Any]:
     k1, k2, k3 = radial_terms
     p1, p2 = tangential_terms
     with np.errstate(invalid="ignore", over="ignore"):
@@ -201,17 +198,17 @@ def _distort(
     raise CameraError(f"unknown distortion {form!r}; wanted 'brown_conrady' or 'published'")
 
 
-def _stack(*columns: Array) -> Array:
+def _stack(*columns: Any) -> Any:
     if isinstance(columns[0], np.ndarray | np.generic):
-        return np.stack(cast("tuple[np.ndarray, ...]", columns), axis=-1)
-    return torch.stack(cast("tuple[Tensor, ...]", columns), dim=-1)
+        return np.stack(columns, axis=-1)
+    return torch.stack(columns, dim=-1)
 
 
-def _transpose(matrix: Array) -> Array:
+def _transpose(matrix: Any) -> Any:
     return matrix.swapaxes(-1, -2)
 
 
-def _check_last(name: str, array: Array, wanted: int) -> None:
+def _check_last(name: str, array: Any, wanted: int) -> None:
     if array.shape[-1] != wanted:
         raise PoseShapeError(
             f"{name} wants {wanted} numbers in its last axis, got shape {tuple(array.shape)}"
