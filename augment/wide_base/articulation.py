@@ -1,0 +1,153 @@
+"""New limbs for a pose: from other poses, from the normal ranges of motion, and by turning joints in their sockets."""
+
+import math
+
+import torch
+from torch import Tensor
+
+from augment.wide_base.body_plan import BodyPlan, Limb
+from augment.wide_base.local_pose import (
+    LocalPoses,
+    axis_rotation,
+    compose,
+    rotate,
+    rotation_from_vector,
+    unit,
+)
+from augment.wide_base.row_draws import RowDraws
+from augment.wide_base.settings import WideBaseSettings
+
+_STRAIGHT_SINE = 0.17
+"""Below this sine of the bend a limb counts as straight and its hinge axis comes from anatomy."""
+_DOWN = (0.0, -1.0, 0.0)
+
+
+def articulate(
+    source: LocalPoses, library: LocalPoses, draws: RowDraws, settings: WideBaseSettings, plan: BodyPlan, sigma_rad: Tensor
+) -> LocalPoses:
+    """New articulation of every source pose; orientation in the world is left alone.
+
+    Args:
+        source: (B) the poses to start from.
+        library: (M) poses whose limbs may be taken.
+        sigma_rad: (B,) standard deviation of the joint rotations of each pose.
+    """
+    pelvis_from_chest, directions = source.pelvis_from_chest, source.directions.clone()
+    pelvis_from_chest = _cross_over(pelvis_from_chest, directions, library, draws, settings, plan)
+    _draw_range_of_motion(directions, draws, settings, plan)
+    sigma = sigma_rad.unsqueeze(-1)
+    chest_turn = rotation_from_vector(draws.normal("chest", 3) * sigma * settings.chest_ratio)
+    pelvis_from_chest = compose(pelvis_from_chest, chest_turn)
+    head_turn = rotation_from_vector(draws.normal("head", 3) * sigma * settings.head_ratio)
+    directions[:, plan.head] = rotate(head_turn, directions[:, plan.head])
+    for limb in plan.limbs:
+        _turn_limb(directions, limb, draws, settings, sigma_rad)
+    _vary_rig(directions, draws, settings, plan)
+    return LocalPoses(source.world_from_pelvis, pelvis_from_chest, unit(directions))
+
+
+def _cross_over(
+    pelvis_from_chest: Tensor, directions: Tensor, library: LocalPoses, draws: RowDraws, settings: WideBaseSettings, plan: BodyPlan
+) -> Tensor:
+    """Take the chest (with spine and head) and single limbs from library poses; changes `directions` in place."""
+    share = settings.crossover_share
+    taken = draws.chance("crossover.chest", share)
+    donor = library.take(draws.index("crossover.chest.donor", len(library)))
+    pelvis_from_chest = torch.where(taken[:, None, None], donor.pelvis_from_chest, pelvis_from_chest)
+    directions[:, plan.axial] = torch.where(
+        taken[:, None, None], donor.directions[:, plan.axial], directions[:, plan.axial]
+    )
+    for limb in plan.limbs:
+        taken = draws.chance(f"crossover.{limb.name}", share)[:, None]
+        donor_directions = library.directions[draws.index(f"crossover.{limb.name}.donor", len(library))]
+        for bone in (limb.upper, limb.lower):
+            directions[:, bone] = torch.where(taken, donor_directions[:, bone], directions[:, bone])
+    return pelvis_from_chest
+
+
+def _draw_range_of_motion(directions: Tensor, draws: RowDraws, settings: WideBaseSettings, plan: BodyPlan) -> None:
+    """Replace single limbs by draws from the normal ranges of motion, in place."""
+    if settings.range_of_motion_share == 0.0:
+        return
+    for limb in plan.limbs:
+        taken = draws.chance(f"rom.{limb.name}", settings.range_of_motion_share)[:, None]
+        upper, lower = _arm_in_range(limb, draws) if limb.on_chest else _leg_in_range(limb, draws)
+        directions[:, limb.upper] = torch.where(taken, upper, directions[:, limb.upper])
+        directions[:, limb.lower] = torch.where(taken, lower, directions[:, limb.lower])
+
+
+def _degrees(draws: RowDraws, name: str, low: float, high: float) -> Tensor:
+    return draws.uniform(name, 1, math.radians(low), math.radians(high))[:, 0]
+
+
+def _leg_in_range(limb: Limb, draws: RowDraws) -> tuple[Tensor, Tensor]:
+    """Hip flexion -20..120, abduction -20..50, rotation +-40, knee 0..145 degrees (straight legs more often)."""
+    name = f"rom.{limb.name}"
+    flexion = _degrees(draws, f"{name}.flexion", -20.0, 120.0)
+    abduction = _degrees(draws, f"{name}.abduction", -20.0, 50.0)
+    twist = _degrees(draws, f"{name}.twist", -40.0, 40.0)
+    knee = math.radians(145.0) * draws.uniform(f"{name}.knee")[:, 0] ** 1.5
+    hip = compose(
+        compose(axis_rotation(0, -flexion), axis_rotation(2, limb.side * abduction)), axis_rotation(1, twist)
+    )
+    down = torch.tensor(_DOWN).expand(len(flexion), 3)
+    return rotate(hip, down), rotate(compose(hip, axis_rotation(0, knee)), down)
+
+
+def _arm_in_range(limb: Limb, draws: RowDraws) -> tuple[Tensor, Tensor]:
+    """Elevation 0..175 in planes from 45 degrees behind the body to 125 across it, twist +-90, elbow 0..145."""
+    name = f"rom.{limb.name}"
+    elevation = _degrees(draws, f"{name}.elevation", 0.0, 175.0)
+    plane = _degrees(draws, f"{name}.plane", -45.0, 125.0)
+    twist = _degrees(draws, f"{name}.twist", -90.0, 90.0)
+    elbow = _degrees(draws, f"{name}.elbow", 0.0, 145.0)
+    shoulder = compose(
+        compose(axis_rotation(1, -limb.side * plane), axis_rotation(2, limb.side * elevation)), axis_rotation(1, twist)
+    )
+    down = torch.tensor(_DOWN).expand(len(elevation), 3)
+    return rotate(shoulder, down), rotate(compose(shoulder, axis_rotation(0, -elbow)), down)
+
+
+def _turn_limb(
+    directions: Tensor, limb: Limb, draws: RowDraws, settings: WideBaseSettings, sigma_rad: Tensor
+) -> None:
+    """Turn a limb in its socket and bend its hinge, in place; hinges neither overextend nor fold past the limit."""
+    turn = rotation_from_vector(draws.normal(f"turn.{limb.name}", 3) * sigma_rad.unsqueeze(-1))
+    upper, lower = rotate(turn, directions[:, limb.upper]), rotate(turn, directions[:, limb.lower])
+    sideways = torch.tensor([-1.0 if limb.on_chest else 1.0, 0.0, 0.0]).expand(len(upper), 3)
+    bend = draws.normal(f"bend.{limb.name}", 2) * sigma_rad.unsqueeze(-1)
+    directions[:, limb.upper] = upper
+    directions[:, limb.lower] = _bend(
+        upper, lower, rotate(turn, sideways), bend[:, 0], bend[:, 1], math.radians(settings.max_flexion_deg)
+    )
+
+
+def _bend(
+    upper: Tensor, lower: Tensor, anatomical_axis: Tensor, twist_rad: Tensor, flexion_rad: Tensor, limit_rad: float
+) -> Tensor:
+    """The lower bone after the bend has changed by `flexion_rad` and its plane has turned by `twist_rad`."""
+    normal = torch.linalg.cross(upper, lower)
+    sine = normal.norm(dim=-1, keepdim=True)
+    flexion = torch.atan2(sine.squeeze(-1), (upper * lower).sum(-1))
+    across = anatomical_axis - (anatomical_axis * upper).sum(-1, keepdim=True) * upper
+    bent = (sine / _STRAIGHT_SINE).clamp(max=1.0)
+    axis = unit(bent * unit(normal) + (1.0 - bent) * unit(across))
+    axis = unit(axis - (axis * upper).sum(-1, keepdim=True) * upper)
+    axis = rotate(rotation_from_vector(upper * twist_rad.unsqueeze(-1)), axis)
+    angle = (flexion + flexion_rad).abs().clamp(max=limit_rad).unsqueeze(-1)
+    return upper * torch.cos(angle) + torch.linalg.cross(axis, upper) * torch.sin(angle)
+
+
+def _vary_rig(directions: Tensor, draws: RowDraws, settings: WideBaseSettings, plan: BodyPlan) -> None:
+    """Turn the structural bones a little, left and right alike, in place."""
+    if settings.rig_sigma_deg == 0.0:
+        return
+    sigma = math.radians(settings.rig_sigma_deg)
+    for name, (right, left) in (("hips", plan.hips), ("clavicles", plan.clavicles)):
+        vector = draws.normal(f"rig.{name}", 3) * sigma
+        mirrored = vector * torch.tensor([1.0, -1.0, -1.0])
+        directions[:, right] = rotate(rotation_from_vector(vector), directions[:, right])
+        directions[:, left] = rotate(rotation_from_vector(mirrored), directions[:, left])
+    for bone in plan.axial:
+        vector = draws.normal(f"rig.axial.{bone}", 3) * sigma * torch.tensor([1.0, 1.0, 0.3])
+        directions[:, bone] = rotate(rotation_from_vector(vector), directions[:, bone])

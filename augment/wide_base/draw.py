@@ -1,0 +1,133 @@
+"""The base draw: articulation, body size, orientation, view and placement of every row, by its id and copy alone."""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from augment.wide_base.articulation import articulate
+from augment.wide_base.body_plan import BodyPlan
+from augment.wide_base.factors import FactorBins, FactorOdds
+from augment.wide_base.library import PoseLibrary
+from augment.wide_base.local_pose import (
+    LocalPoses,
+    axis_rotation,
+    compose,
+    rotate,
+    rotation_from_vector,
+    to_world,
+)
+from augment.wide_base.row_draws import RowDraws
+from augment.wide_base.settings import WideBaseSettings
+
+
+@dataclass(frozen=True)
+class DrawnPoses:
+    """B drawn poses in the world and how they are seen.
+
+    Attributes:
+        joints_root_m: (B, J, 3) camera axes, root at the origin.
+        root_camera_m: (B, 3) where the root stands.
+        intrinsics_screen: (B, 9) screen-normalised pinhole camera without distortion.
+        bins: (B,) index of the bin that each factor was drawn from, by the factor's name.
+    """
+
+    joints_root_m: Float[Tensor, "B J 3"]
+    root_camera_m: Float[Tensor, "B 3"]
+    intrinsics_screen: Float[Tensor, "B 9"]
+    bins: dict[str, Int[Tensor, " B"]]
+
+    @property
+    def joints_camera_m(self) -> Float[Tensor, "B J 3"]:
+        """The joints where they stand before the camera."""
+        return self.joints_root_m + self.root_camera_m.unsqueeze(1)
+
+
+def draw_base(
+    source: LocalPoses,
+    library: PoseLibrary,
+    draws: RowDraws,
+    odds: FactorOdds,
+    settings: WideBaseSettings,
+    plan: BodyPlan,
+) -> DrawnPoses:
+    """Draw one new pose per source pose.
+
+    Args:
+        source: (B) local poses to start from, already mirrored where they shall be.
+        library: Poses and bone lengths of the source dataset.
+        draws: The rows' random numbers.
+        odds: Probabilities of the bins of tilt, articulation, focal length and scale; the feedback moves them.
+    """
+    bins = FactorBins(odds, settings)
+    sigma_rad = bins.articulation_sigma_rad(draws)
+    local = articulate(source, library.poses, draws, settings, plan, sigma_rad)
+    local = LocalPoses(
+        _orient(local.world_from_pelvis, draws, settings, bins.tilt(draws)),
+        local.pelvis_from_chest,
+        local.directions,
+    )
+    lengths_m = _draw_lengths_m(library, draws, settings, plan)
+    joints_world_m = to_world(local, lengths_m, plan)
+    return _place(joints_world_m, draws, bins.focal_screen(draws), bins.scale(draws), settings, bins.chosen)
+
+
+def _draw_lengths_m(library: PoseLibrary, draws: RowDraws, settings: WideBaseSettings, plan: BodyPlan) -> Tensor:
+    """(B, K) bone lengths: one of the source's people, scaled whole and group by group, left and right tied."""
+    lengths_m = library.bone_lengths_m[draws.index("lengths.person", len(library.bone_lengths_m))]
+    groups = list(plan.skeleton.bone_length_groups)
+    sigma = torch.tensor([settings.length_group_sigma.get(group, 0.0) for group in groups])
+    per_group = torch.exp(draws.normal("lengths.group", len(groups)) * sigma)
+    whole = torch.exp(draws.normal("lengths.whole") * settings.body_scale_sigma)
+    return lengths_m * whole * per_group[:, torch.as_tensor(plan.skeleton.bone_group_index)]
+
+
+def _orient(world_from_pelvis: Tensor, draws: RowDraws, settings: WideBaseSettings, component: Tensor) -> Tensor:
+    """Turn whole bodies: any yaw, and a tilt by the mixture component of each row."""
+    sigma = torch.tensor([math.radians(c.sigma_deg) for c in settings.tilt])[component]
+    tumbling = torch.tensor([c.any_orientation for c in settings.tilt])[component]
+    heading = draws.uniform("tilt.heading", 1, 0.0, 2 * math.pi)[:, 0]
+    axis = torch.stack([torch.cos(heading), torch.zeros_like(heading), torch.sin(heading)], -1)
+    turn = rotation_from_vector(axis * (draws.normal("tilt.angle")[:, 0] * sigma).unsqueeze(-1))
+    turn = torch.where(tumbling[:, None, None], _any_rotation(draws.normal("tilt.any", 4)), turn)
+    yaw = axis_rotation(1, draws.uniform("yaw", 1, 0.0, 2 * math.pi)[:, 0])
+    return compose(yaw, compose(turn, world_from_pelvis))
+
+
+def _any_rotation(quaternion: Tensor) -> Tensor:
+    """Even over all rotations, from four normals."""
+    w, x, y, z = (quaternion / quaternion.norm(dim=-1, keepdim=True).clamp_min(1e-8)).unbind(-1)
+    rows = [
+        1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y),
+        2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x),
+        2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y),
+    ]  # fmt: skip
+    return torch.stack(rows, -1).unflatten(-1, (3, 3))
+
+
+def _place(
+    joints_world_m: Tensor,
+    draws: RowDraws,
+    focal_screen: Tensor,
+    scale: Tensor,
+    settings: WideBaseSettings,
+    bins: dict[str, Tensor],
+) -> DrawnPoses:
+    """See the poses from a drawn view, the root put where its projection has the drawn place and scale."""
+    pitch = math.radians(1.0) * (
+        settings.camera_pitch_mean_deg + settings.camera_pitch_sigma_deg * draws.normal("view.pitch")[:, 0]
+    )
+    roll = math.radians(settings.camera_roll_sigma_deg) * draws.normal("view.roll")[:, 0]
+    level = torch.tensor([[1.0, 0.0, 0.0], [0.0, -1.0, 0.0], [0.0, 0.0, -1.0]]).expand(len(pitch), 3, 3)
+    camera_from_world = compose(axis_rotation(2, roll), compose(axis_rotation(0, pitch), level))
+    joints_root_m = rotate(camera_from_world.unsqueeze(1), joints_world_m)
+    depth_m = focal_screen / scale
+    centre = draws.normal("view.centre", 2) * settings.centre_sigma
+    position = draws.normal("place.position", 2) * settings.position_sigma
+    across_m = (position - centre) * (depth_m / focal_screen).unsqueeze(-1)
+    root_camera_m = torch.cat([across_m, depth_m.unsqueeze(-1)], -1)
+    focal = focal_screen.unsqueeze(-1).expand(-1, 2)
+    intrinsics = torch.cat([focal, centre, torch.zeros(len(pitch), 5)], -1)
+    return DrawnPoses(joints_root_m, root_camera_m, intrinsics, bins)

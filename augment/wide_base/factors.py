@@ -1,0 +1,81 @@
+"""The four factors of the base draw that feedback may steer, each cut into bins with a probability of its own."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from scipy.special import ndtri
+from torch import Tensor
+
+from augment.wide_base.row_draws import RowDraws
+from augment.wide_base.settings import WideBaseSettings
+
+ARTICULATION_BINS = 5
+FOCAL_BINS = 4
+SCALE_BINS = 5
+_TAIL = 0.005
+"""The scale's outermost quantiles: its normal distribution is cut there."""
+
+
+@dataclass(frozen=True)
+class FactorOdds:
+    """Probability of every bin, by factor."""
+
+    odds: Mapping[str, Float[Tensor, " bins"]]
+
+    @staticmethod
+    def even(settings: WideBaseSettings) -> "FactorOdds":
+        """The odds before any feedback: the base distributions themselves."""
+        tilt = torch.tensor([component.share for component in settings.tilt])
+        return FactorOdds(
+            {
+                "tilt": tilt / tilt.sum(),
+                "articulation": torch.full((ARTICULATION_BINS,), 1.0 / ARTICULATION_BINS),
+                "focal": torch.full((FOCAL_BINS,), 1.0 / FOCAL_BINS),
+                "scale": torch.full((SCALE_BINS,), 1.0 / SCALE_BINS),
+            }
+        )
+
+
+class FactorBins:
+    """Draws of the four factors; `chosen` remembers the bin of every row."""
+
+    def __init__(self, odds: FactorOdds, settings: WideBaseSettings) -> None:
+        self._odds = odds
+        self._settings = settings
+        self.chosen: dict[str, Int[Tensor, " B"]] = {}
+
+    def tilt(self, draws: RowDraws) -> Int[Tensor, " B"]:
+        """Mixture component of the whole body's tilt."""
+        return self._choose("tilt", draws)
+
+    def articulation_sigma_rad(self, draws: RowDraws) -> Float[Tensor, " B"]:
+        """Standard deviation of the joint rotations, even from 0 to its maximum before feedback."""
+        within = draws.uniform("articulation.within")[:, 0]
+        share = (self._choose("articulation", draws) + within) / ARTICULATION_BINS
+        return math.radians(self._settings.articulation_max_deg) * share
+
+    def focal_screen(self, draws: RowDraws) -> Float[Tensor, " B"]:
+        """Normalised focal length, log-uniform before feedback."""
+        low, high = self._settings.focal_screen_min, self._settings.focal_screen_max
+        share = (self._choose("focal", draws) + draws.uniform("focal.within")[:, 0]) / FOCAL_BINS
+        return low * torch.exp(math.log(high / low) * share)
+
+    def scale(self, draws: RowDraws) -> Float[Tensor, " B"]:
+        """Screen units per metre at the root, log-normal (cut at its far tails) before feedback."""
+        edges = torch.from_numpy(
+            ndtri(np.clip(np.linspace(0.0, 1.0, SCALE_BINS + 1), _TAIL, 1.0 - _TAIL)).astype(np.float32)
+        )
+        chosen = self._choose("scale", draws)
+        within = draws.uniform("scale.within")[:, 0]
+        score = edges[chosen] + within * (edges[chosen + 1] - edges[chosen])
+        return self._settings.scale_median * torch.exp(self._settings.scale_sigma * score)
+
+    def _choose(self, factor: str, draws: RowDraws) -> Int[Tensor, " B"]:
+        cumulated = torch.cumsum(self._odds.odds[factor], 0)
+        drawn = draws.uniform(f"{factor}.bin")[:, 0] * cumulated[-1]
+        self.chosen[factor] = torch.searchsorted(cumulated, drawn, right=True).clamp_max(len(cumulated) - 1)
+        return self.chosen[factor]

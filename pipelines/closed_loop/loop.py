@@ -1,0 +1,89 @@
+"""The driver of the closed loop: who is asked for what, in which order, and where the loop is saved.
+
+`sync` follows the published order exactly (PoseAug, released code: the augmentor's pass over an epoch against a fixed
+estimator, then the estimator's pass over what came of it); it gives the numbers of a plain single-process loop.
+`async` lets augmentors run ahead of the trainer; a chunk is never consumed by an estimator more than `max_staleness`
+versions past the one that it was made against.
+"""
+
+import time
+
+from pipelines.closed_loop.async_round import AsyncRound
+from pipelines.closed_loop.checkpoint import LoopCheckpoints
+from pipelines.closed_loop.crew import Crew, CrewFactory
+from pipelines.closed_loop.errors import CrewLostError
+from pipelines.closed_loop.order import LoopOrder
+from pipelines.closed_loop.reports import MetricsLog, TrainingReport, round_metrics
+from pipelines.progress import Progress
+
+
+def run_loop(
+    order: LoopOrder,
+    build_crew: CrewFactory,
+    checkpoints: LoopCheckpoints,
+    log: MetricsLog,
+    progress: Progress,
+) -> Crew:
+    """Run the loop to its end, from its last checkpoint where there is one; gives the crew as it stands then.
+
+    A crew that loses a member is replaced by a new one at the last checkpoint, `max_crew_losses` times.
+
+    Raises:
+        CrewLostError: if members keep dying.
+        LoopStateError: if the checkpoint is damaged or belongs to other settings.
+    """
+    losses = 0
+    while True:
+        crew = build_crew()
+        try:
+            _run_from_checkpoint(order, crew, checkpoints, log, progress)
+            return crew
+        except CrewLostError as error:
+            crew.close()
+            losses += 1
+            if losses > order.max_crew_losses:
+                raise
+            progress.log(f"{error}; going on from the last checkpoint ({losses} of {order.max_crew_losses})")
+            time.sleep(min(2.0**losses, 10.0) / 4)
+        except BaseException:
+            crew.close()
+            raise
+
+
+def _run_from_checkpoint(
+    order: LoopOrder, crew: Crew, checkpoints: LoopCheckpoints, log: MetricsLog, progress: Progress
+) -> None:
+    state = checkpoints.load_latest()
+    done = 0
+    if state is not None:
+        crew.load_state(state)
+        done = state.rounds_done
+    log.keep_until(done)
+    progress.start("loop", order.total_rounds, "rounds")
+    progress.advance("loop", done)
+    for index in range(done, order.total_rounds):
+        report = _run_round(order, crew, index)
+        log.add(round_metrics(report))
+        progress.advance("loop", 1)
+        if (index + 1) % order.checkpoint_every_rounds == 0 or index + 1 == order.total_rounds:
+            checkpoints.save(crew.state(index + 1))
+    progress.finish("loop")
+
+
+def _run_round(order: LoopOrder, crew: Crew, index: int) -> TrainingReport:
+    if index < order.pretrain_rounds:
+        return crew.get(crew.pretrain(index))
+    if order.mode == "async":
+        return AsyncRound(order, crew, index).run()
+    return _run_round_sync(order, crew, index)
+
+
+def _run_round_sync(order: LoopOrder, crew: Crew, index: int) -> TrainingReport:
+    """Every augmentor makes its share of the round against one estimator; then the trainer takes it all."""
+    weights = crew.weights()
+    chunks = [
+        crew.produce(number % crew.n_augmentors, index, first, count, weights)
+        for number, (first, count) in enumerate(order.chunks())
+    ]
+    report, _ = crew.consume(index, chunks, 1.0)
+    return crew.get(report)

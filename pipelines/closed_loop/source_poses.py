@@ -1,0 +1,75 @@
+"""The poses that a closed loop learns from, as arrays in memory: what an actor loads once and keeps."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from numpy import ndarray
+from torch import Tensor
+
+from poses.batch import PoseBatch
+from poses.cameras import screen_intrinsics
+from poses.skeleton import Skeleton
+
+UP_COLUMN = "up_camera"
+
+
+@dataclass(frozen=True)
+class SourcePoses:
+    """N labelled poses: 3D in the camera frame, their 2D on the screen, and who they are.
+
+    `keypoints_screen` is what the lifter sees (it may be detected); the augmentor projects anew from the 3D.
+    `up_camera` is which way is up, in camera axes.
+    """
+
+    skeleton: Skeleton
+    sample_id: Int[ndarray, " N"]
+    joints_camera_m: Float[Tensor, "N J 3"]
+    keypoints_screen: Float[Tensor, "N J 2"]
+    intrinsics_screen: Float[Tensor, "N 9"]
+    up_camera: Float[Tensor, "N 3"]
+    subject: ndarray
+
+    def __len__(self) -> int:
+        return len(self.sample_id)
+
+    @property
+    def joints_root_m(self) -> Float[Tensor, "N J 3"]:
+        """The same joints with the root at the origin."""
+        root = self.skeleton.root_index
+        return self.joints_camera_m - self.joints_camera_m[:, root : root + 1]
+
+    def take(self, index: ndarray) -> "SourcePoses":
+        """The rows of `index`, in its order."""
+        rows = torch.from_numpy(np.ascontiguousarray(index))
+        return SourcePoses(
+            self.skeleton,
+            self.sample_id[index],
+            self.joints_camera_m[rows],
+            self.keypoints_screen[rows],
+            self.intrinsics_screen[rows],
+            self.up_camera[rows],
+            self.subject[index],
+        )
+
+    @staticmethod
+    def from_batch(batch: PoseBatch) -> "SourcePoses":
+        """The arrays that the loop needs of a batch of pairs."""
+        intrinsics = screen_intrinsics(batch.camera_px)
+        return SourcePoses(
+            batch.skeleton,
+            batch.sample_id,
+            torch.from_numpy(np.ascontiguousarray(batch.joints_camera_m, dtype=np.float32)),
+            torch.from_numpy(np.ascontiguousarray(batch.keypoints_screen, dtype=np.float32)),
+            torch.from_numpy(np.ascontiguousarray(intrinsics, dtype=np.float32)),
+            torch.from_numpy(up_camera_of(batch)),
+            batch.subject,
+        )
+
+
+def up_camera_of(batch: PoseBatch) -> Float[ndarray, "N 3"]:
+    """Which way is up for every pose, in camera axes: the column `up_camera`, or a level camera where there is none."""
+    if UP_COLUMN in batch.extra:
+        return np.ascontiguousarray(batch.extra[UP_COLUMN], dtype=np.float32)
+    return np.tile(np.float32([0.0, -1.0, 0.0]), (len(batch), 1))

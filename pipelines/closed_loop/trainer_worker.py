@@ -1,0 +1,194 @@
+"""The trainer of the loop: feeds the estimator its diet of augmented and real poses, and keeps the best on validation."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from estimators.lifters.contract import Lifter
+from estimators.lifters.trainer import LifterTrainer
+from estimators.weights import WeightBuffer, flatten_state
+from pipelines.closed_loop.checkpoint import MemberState
+from pipelines.closed_loop.chunks import PoseChunk, join_chunks
+from pipelines.closed_loop.ordering import RowStream, shuffled
+from pipelines.closed_loop.reports import TrainingReport
+from pipelines.closed_loop.source_poses import SourcePoses
+from poses.metrics import mpjpe_m
+
+
+@dataclass(frozen=True)
+class TrainerOrder:
+    """How the trainer feeds: which diet, how large the batches are, and after how many steps it is done."""
+
+    diet: str
+    batch_rows: int
+    lifter_steps: int | None
+    seed: int
+    validate_every_rounds: int = 1
+
+
+class TrainerWorker:
+    """A plain class: an actor hosts it, the in-process crew calls it.
+
+    Diets: `alternate` is the published order (all fakes of the round, shuffled, then the round's share of a pass over
+    the real poses); `mixed` fills every batch half with fakes and half with real poses; `real` is fed no fakes.
+    """
+
+    def __init__(
+        self, order: TrainerOrder, trainer: LifterTrainer, real: SourcePoses, validation: SourcePoses | None
+    ) -> None:
+        self._order = order
+        self._trainer = trainer
+        self._real = real
+        self._real_joints_root_m = real.joints_root_m
+        self._validation = validation
+        self._stream = RowStream(
+            len(real), order.batch_rows, order.seed, "trainer.real", drop_short=order.diet != "alternate"
+        )
+        self._version = 0
+        self._best_error_mm = float("inf")
+        self._best_weights: Tensor | None = None
+
+    @property
+    def lifter(self) -> Lifter:
+        """The estimator as it stands now."""
+        return self._trainer.lifter
+
+    @property
+    def trainer(self) -> LifterTrainer:
+        """Optimiser, schedule and estimator together."""
+        return self._trainer
+
+    @property
+    def best_error_mm(self) -> float:
+        """The lowest validation error so far, in millimetres; infinite before the first validation."""
+        return self._best_error_mm
+
+    @property
+    def best_weights(self) -> Tensor | None:
+        """The estimator's flat weights at `best_error_mm`."""
+        return self._best_weights
+
+    def pretrain(self, round_index: int) -> TrainingReport:
+        """One pass over the real poses."""
+        losses = [self._real_step() for _ in range(self._stream.batches_per_pass) if not self._full()]
+        return self._report(round_index, losses, None, 0)
+
+    def consume(
+        self, round_index: int, chunks: list[PoseChunk], share: float
+    ) -> tuple[TrainingReport, WeightBuffer]:
+        """Train on chunks and on `share` of a pass over the real poses; what comes of it, and the weights after it."""
+        chunk = join_chunks(chunks)
+        staleness = self._version - chunk.lifter_version
+        if self._order.diet == "alternate":
+            losses = self._alternate(round_index, chunk, share)
+        else:
+            losses = self._mixed(chunk)
+        return self._report(round_index, losses, chunk, staleness), self.weights()
+
+    def weights(self) -> WeightBuffer:
+        """The estimator as one flat, versioned buffer."""
+        return flatten_state(self._trainer.lifter, self._version)
+
+    def _full(self) -> bool:
+        return self._order.lifter_steps is not None and self._trainer.steps >= self._order.lifter_steps
+
+    def _alternate(self, round_index: int, chunk: PoseChunk, share: float) -> list[float]:
+        """All fakes, then the real poses; a round without fakes (the augmentor's warm-up) trains nothing."""
+        if len(chunk) == 0:
+            return []
+        joints = torch.from_numpy(chunk.joints_root_m)
+        keypoints = torch.from_numpy(chunk.keypoints_screen)
+        rows_of_all = shuffled(len(chunk), self._order.seed, f"trainer.fakes.{chunk.first_batch}", round_index)
+        losses: list[float] = []
+        for start in range(0, len(chunk), self._order.batch_rows):
+            if self._full():
+                break
+            rows = torch.from_numpy(rows_of_all[start : start + self._order.batch_rows])
+            losses.append(self._trainer.step(keypoints[rows], joints[rows]))
+        for _ in range(max(1, round(share * self._stream.batches_per_pass))):
+            if self._full():
+                break
+            losses.append(self._real_step())
+        return losses
+
+    def _mixed(self, chunk: PoseChunk) -> list[float]:
+        """As many steps as the chunk has batches; its fakes spread over them, real poses fill every batch up."""
+        joints = torch.from_numpy(chunk.joints_root_m)
+        keypoints = torch.from_numpy(chunk.keypoints_screen)
+        losses: list[float] = []
+        for fakes in np.array_split(np.arange(len(chunk)), len(chunk.batch_rows)):
+            if self._full():
+                break
+            rows = torch.from_numpy(self._stream.next()[: self._order.batch_rows - len(fakes)])
+            fake_rows = torch.from_numpy(fakes)
+            losses.append(
+                self._trainer.step(
+                    torch.cat([keypoints[fake_rows], self._real.keypoints_screen[rows]]),
+                    torch.cat([joints[fake_rows], self._real_joints_root_m[rows]]),
+                )
+            )
+        return losses
+
+    def _real_step(self) -> float:
+        rows = torch.from_numpy(self._stream.next())
+        return self._trainer.step(self._real.keypoints_screen[rows], self._real_joints_root_m[rows])
+
+    def _report(
+        self, round_index: int, losses: list[float], chunk: PoseChunk | None, staleness: int
+    ) -> TrainingReport:
+        if losses:
+            self._version += 1
+        validation = self._validate(round_index) if losses else {}
+        return TrainingReport(
+            round_index=round_index,
+            version=self._version,
+            lifter_steps=self._trainer.steps,
+            staleness=staleness,
+            loss_lifter=float(np.mean(losses)) if losses else float("nan"),
+            fakes=0 if chunk is None else len(chunk),
+            rejected={} if chunk is None else chunk.rejected,
+            augmentor_metrics=[] if chunk is None else chunk.metrics,
+            validation=validation,
+        )
+
+    def _validate(self, round_index: int) -> dict[str, float]:
+        """MPJPE on the validation poses; the best estimator so far is kept by it and by nothing else."""
+        due = (round_index + 1) % self._order.validate_every_rounds == 0 or self._full()
+        if self._validation is None or not due:
+            return {}
+        predicted = self._trainer.predict(self._validation.keypoints_screen)
+        error_mm = float(mpjpe_m(predicted, self._validation.joints_root_m).mean()) * 1000.0
+        if error_mm < self._best_error_mm:
+            self._best_error_mm = error_mm
+            self._best_weights = flatten_state(self._trainer.lifter, self._version).flat
+        return {"mpjpe_mm": error_mm, "best_mpjpe_mm": self._best_error_mm}
+
+    def state(self) -> MemberState:
+        """Everything that the next round depends on."""
+        tensors, scalars = self._trainer.state_dict()
+        tensors = {f"trainer.{name}": value for name, value in tensors.items()}
+        if self._best_weights is not None:
+            tensors["best_weights"] = self._best_weights
+        own: dict[str, Any] = {
+            "trainer": scalars,
+            "version": self._version,
+            "stream_position": self._stream.position,
+            "best_error_mm": self._best_error_mm if self._best_weights is not None else None,
+        }
+        return MemberState(tensors, own)
+
+    def load_state(self, state: MemberState) -> None:
+        """Take up where `state` left off."""
+        prefix = "trainer."
+        self._trainer.load_state_dict(
+            {name[len(prefix) :]: value for name, value in state.tensors.items() if name.startswith(prefix)},
+            state.scalars["trainer"],
+        )
+        self._version = state.scalars["version"]
+        self._stream.position = state.scalars["stream_position"]
+        best = state.scalars["best_error_mm"]
+        self._best_error_mm = float("inf") if best is None else best
+        self._best_weights = state.tensors.get("best_weights")
