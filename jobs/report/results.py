@@ -1,0 +1,118 @@
+"""The evaluation tables and the numbers at the top of the page."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from jobs.report.formatting import compact, duration_text, percent, signed
+from jobs.report.inputs import EvaluationTable, ReportInputs
+from jobs.report.sections import words
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One measured error: text, its change against the baseline, and how long its bar is (0..1)."""
+
+    text: str
+    spread: str
+    change: str
+    trend: str
+    bar: float
+    best: bool
+
+
+@dataclass(frozen=True)
+class TableView:
+    """An evaluation table, ready to be laid out."""
+
+    protocol: str
+    unit: str
+    columns: tuple[str, ...]
+    baseline: str
+    rows: tuple[tuple[str, tuple[Cell, ...]], ...]
+    note: str
+
+
+@dataclass(frozen=True)
+class Headline:
+    """One of the large numbers."""
+
+    value: str
+    label: str
+    note: str = ""
+    good: bool = False
+
+
+def table_view(table: EvaluationTable) -> TableView:
+    """Cells with their change against the baseline column (the first one, unless the table names another)."""
+    base = _baseline_index(table)
+    rows = []
+    for r, row in enumerate(table.rows):
+        values = table.mean[r]
+        finite = values[np.isfinite(values)]
+        cells = tuple(_cell(table, r, c, base, finite) for c in range(len(table.columns)))
+        rows.append((words(row), cells))
+    seeds = f"mean and standard deviation of {table.seeds} seeds" if table.seeds > 1 else "one seed"
+    note = f"{seeds[0].upper()}{seeds[1:]}; lower is better; the change is against “{words(table.columns[base])}”." if table.columns else ""
+    columns = tuple(words(column) for column in table.columns)
+    return TableView(table.protocol, table.unit, columns, words(table.columns[base]) if table.columns else "", tuple(rows), note)
+
+
+def headlines(inputs: ReportInputs) -> list[Headline]:
+    """The large numbers: poses in, pairs out, kept part, what it was worth, time."""
+    found: list[Headline] = []
+    for dataset in inputs.datasets:
+        if dataset.rows is not None and dataset.role in ("source", "augmented"):
+            label = "recorded poses in" if dataset.role == "source" else "new 2D-3D pairs out"
+            found.append(Headline(compact(dataset.rows), label))
+    made = (inputs.kept or 0) + sum(inputs.rejected.values())
+    if inputs.kept is not None and made:
+        found.append(Headline(percent(inputs.kept / made), "of the augmented poses kept", f"{compact(made - inputs.kept)} rejected, each with its reason"))
+    worth = improvement(inputs.evaluations[0]) if inputs.evaluations else None
+    if worth is not None:
+        change, rows, column = worth
+        found.append(Headline(signed(100 * change, 0, " %"), f"error on {rows}", f"{words(column)}, mean over the rows", good=change < 0))
+    if inputs.stage_seconds:
+        found.append(Headline(duration_text(sum(inputs.stage_seconds.values())), "from start to finish"))
+    return found
+
+
+def improvement(table: EvaluationTable) -> tuple[float, str, str] | None:
+    """Mean relative change of the last column against the baseline over the unseen (`target`) rows, else over all."""
+    if len(table.columns) < 2 or not table.rows:
+        return None
+    base, last = _baseline_index(table), len(table.columns) - 1
+    if base == last:
+        return None
+    unseen = [r for r, row in enumerate(table.rows) if row.startswith("target")]
+    rows = unseen or list(range(len(table.rows)))
+    ratio = table.mean[rows, last] / table.mean[rows, base]
+    ratio = ratio[np.isfinite(ratio)]
+    if not len(ratio):
+        return None
+    return float(ratio.mean() - 1), "unseen motion" if unseen else "held-out motion", table.columns[last]
+
+
+def _baseline_index(table: EvaluationTable) -> int:
+    return table.columns.index(table.baseline) if table.baseline in table.columns else 0
+
+
+def _cell(table: EvaluationTable, r: int, c: int, base: int, finite: np.ndarray) -> Cell:
+    value = float(table.mean[r, c])
+    if not np.isfinite(value):
+        return Cell("–", "", "", "", 0.0, False)
+    spread = table.spread[r, c] if table.spread is not None else np.nan
+    reference = float(table.mean[r, base])
+    change, trend = "", ""
+    if c != base and np.isfinite(reference) and reference > 0:
+        relative = value / reference - 1
+        change = signed(100 * relative, 0, " %")
+        trend = "better" if relative < -0.005 else "worse" if relative > 0.005 else "same"
+    return Cell(
+        text=f"{value:.1f}",
+        spread=f"± {spread:.1f}" if np.isfinite(spread) else "",
+        change=change,
+        trend=trend,
+        bar=value / float(finite.max()) if finite.max() > 0 else 0.0,
+        best=len(finite) > 1 and value <= float(finite.min()),
+    )
