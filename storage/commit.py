@@ -1,8 +1,8 @@
 """A commit makes one unit's result visible, once.
 
-Data files have names made of their content, so writing them twice does no harm. The unit's commit is put only if it is
-absent; whoever finds it taken reads it back: with its own writer id inside, an answer was lost and the commit is its
-own; with another's, the unit is done and that commit counts.
+Data files have names made of their content, so writing them twice does no harm. The unit's commit is put only
+if it is absent; whoever finds it taken reads it back: with its own writer id inside, an answer was lost and
+the commit is its own; with another's, the unit is done and that commit counts.
 """
 
 import json
@@ -28,8 +28,8 @@ def _path_in_dataset(path: str) -> str:
 class FileEntry(BaseModel):
     """One data file (or Zarr group) of a dataset.
 
-    `rows` counts pairs, frames (sequences) or quarantined rows; `sha256` is the file's, or for a group that of its
-    sorted file list (`storage.digests.tree_digest`).
+    `rows` counts pairs, frames (sequences) or quarantined rows; `sha256` is the file's, or for a group that
+    of its sorted file list (`storage.digests.tree_digest`).
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -82,8 +82,8 @@ def put_commit(store: ObjectStore, commit: UnitCommit) -> UnitCommit:
     existing = read_commit(store, commit.run_id, commit.unit_id)
     if existing is None:
         raise CommitConflictError(
-            f"{store.url}/{path}: the store says that it exists, but it cannot be read; wanted the commit of unit"
-            f" {commit.unit_id!r}; was it deleted meanwhile? run the unit again"
+            f"{store.url}/{path}: the store says that it exists, but it cannot be read; wanted the commit"
+            f" of unit {commit.unit_id!r}; was it deleted meanwhile? run the unit again"
         )
     return existing
 
@@ -102,7 +102,8 @@ def read_commit(store: ObjectStore, run_id: str, unit_id: str) -> UnitCommit | N
     if (commit.run_id, commit.unit_id) != (run_id, unit_id):
         raise CommitConflictError(
             f"{store.url}/{path}: wanted the commit of run {run_id!r}, unit {unit_id!r}, got that of run"
-            f" {commit.run_id!r}, unit {commit.unit_id!r}; the file was moved or edited, delete it and run the unit again"
+            f" {commit.run_id!r}, unit {commit.unit_id!r}; the file was moved or edited, delete it and run"
+            " the unit again"
         )
     return commit
 
@@ -119,8 +120,8 @@ def parse_commit(store: ObjectStore, path: str) -> UnitCommit:
         return UnitCommit.model_validate_json(store.read_bytes(path))
     except ValidationError as error:
         raise ManifestError(
-            f"{store.url}/{path}: not a commit that this posemill can read: {first_fault(error)}; delete it and run the"
-            " unit again"
+            f"{store.url}/{path}: not a commit that this posemill can read: {first_fault(error)}; delete it"
+            " and run the unit again"
         ) from error
 
 

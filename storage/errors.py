@@ -1,6 +1,9 @@
-"""What can go wrong with datasets on disk. Every message says where, what was wanted, what was found, what to do."""
+"""What can go wrong with datasets on disk. Messages say where, wanted, got, and what to do."""
 
 from poses.errors import PosemillError
+
+DAMAGED = "the file is damaged, run `posemill verify`"
+"""How messages about data that its manifest does not know end."""
 
 
 class DatasetError(PosemillError, ValueError):

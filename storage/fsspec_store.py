@@ -1,9 +1,10 @@
 """A dataset on any file system that fsspec speaks: S3, Google Storage, Azure, memory.
 
-Object stores show a file whole or not at all. `put_if_absent` needs more, a write that fails when the name is taken:
-S3 and its kin have `If-None-Match`, which fsspec offers as `pipe_file(mode="create")`. fsspec's own fallback is to look
-first and write then, which two writers can both pass, so only file systems known to do it in one step are let in, and a
-remote one is tried out once before it is trusted (servers that speak S3 but ignore the header exist).
+Object stores show a file whole or not at all. `put_if_absent` needs more, a write that fails when the name is
+taken: S3 and its kin have `If-None-Match`, which fsspec offers as `pipe_file(mode="create")`. fsspec's own
+fallback is to look first and write then, which two writers can both pass, so only file systems known to do it
+in one step are let in, and a remote one is tried out once before it is trusted (servers that speak S3 but
+ignore the header exist).
 """
 
 import inspect
@@ -24,7 +25,7 @@ from storage.errors import StoreError
 from storage.paths import checked_path
 
 CONDITIONAL_PROTOCOLS = frozenset({"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "memory"})
-"""File systems whose `mode="create"` is one conditional write on the server (memory: one process, under our lock)."""
+"""File systems whose `mode="create"` is one write on the server (memory: one process, under our lock)."""
 
 _MEMORY_LOCK = threading.Lock()
 
@@ -37,8 +38,8 @@ class FsspecStore:
             self._fs, self._root = fsspec.core.url_to_fs(url)
         except (ImportError, ValueError) as error:
             raise StoreError(
-                f"{url}: cannot open this kind of storage: {error}; install the fsspec package of the protocol"
-                " (s3fs, gcsfs, adlfs) or use a local folder"
+                f"{url}: cannot open this kind of storage: {error}; install the fsspec package of the"
+                " protocol (s3fs, gcsfs, adlfs) or use a local folder"
             ) from error
         self._root = self._root.rstrip("/")
         self._url = url.rstrip("/")

@@ -1,7 +1,8 @@
 """A dataset in a local (or mounted) folder.
 
-Whole files: written under a temporary name in the same folder, fsynced, then renamed or linked. `put_if_absent` uses
-`os.link`, which fails when the name is taken, on every POSIX file system and over NFS. Links inside a dataset are
+Whole files: written under a temporary name in the same folder, fsynced, then renamed or linked.
+`put_if_absent` uses `os.link`, which fails when the name is taken, on every POSIX file system and over NFS.
+Links inside a dataset are
 refused: a manifest's path must not reach out of the root by way of one.
 """
 
@@ -70,8 +71,8 @@ class LocalStore:
         except OSError as error:
             if error.errno in (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK):
                 raise StoreError(
-                    f"{full}: this file system has no hard links ({error.strerror}), so two writers could not be told"
-                    " apart; put the dataset on a POSIX file system or an object store"
+                    f"{full}: this file system has no hard links ({error.strerror}), so two writers could"
+                    " not be told apart; put the dataset on a POSIX file system or an object store"
                 ) from error
             raise _failed("write", full, error) from error
         finally:

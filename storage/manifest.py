@@ -1,7 +1,7 @@
-"""Immutable versions of a dataset. Readers trust manifests only: a file that none names does not exist for them.
+"""Immutable versions of a dataset. Readers trust manifests only: a file that none names does not exist.
 
-Version N+1 holds everything of its parent N and the commits that were not in it yet. Two publishers race for the next
-number by put-if-absent; the loser reads the winner's version and tries the number after it.
+Version N+1 holds everything of its parent N and the commits that were not in it yet. Two publishers race for
+the next number by put-if-absent; the loser reads the winner's version and tries the number after it.
 """
 
 import re
@@ -70,13 +70,14 @@ def read_manifest(store: ObjectStore, version: int | None = None) -> Manifest:
 
     Raises:
         DatasetError: if there is no dataset here, or not this version of it.
-        ManifestError: if the manifest cannot be read, is from a newer posemill, or has paths out of the dataset.
+        ManifestError: if the manifest cannot be read, is from a newer posemill, or has paths out of the
+            dataset.
     """
     versions = manifest_versions(store)
     if not versions:
         raise DatasetError(
-            f"{store.url}: wanted a posemill dataset (manifests/v000001.json), found no manifest; check the path, or"
-            " run the job that makes the dataset to its end"
+            f"{store.url}: wanted a posemill dataset (manifests/v000001.json), found no manifest; check the"
+            " path, or run the job that makes the dataset to its end"
         )
     if version is not None and version not in versions:
         raise DatasetError(f"{store.url}: no version {version}; its versions are {_spans(versions)}")
@@ -132,7 +133,8 @@ def publish_manifest(
         if _parse_manifest(store, manifest.version).writer_id == writer_id:
             return manifest
     raise CommitConflictError(
-        f"{store.url}: another writer won {MAX_PUBLISH_ATTEMPTS} times in a row; let one process publish this dataset"
+        f"{store.url}: another writer won {MAX_PUBLISH_ATTEMPTS} times in a row; let one process publish"
+        " this dataset"
     )
 
 
@@ -178,8 +180,8 @@ def _parse_manifest(store: ObjectStore, version: int) -> Manifest:
         manifest = Manifest.model_validate_json(store.read_bytes(path))
     except ValidationError as error:
         raise ManifestError(
-            f"{store.url}/{path}: not a manifest that this posemill can read: {first_fault(error)}; was it edited, or"
-            " written by a newer posemill?"
+            f"{store.url}/{path}: not a manifest that this posemill can read: {first_fault(error)}; was it"
+            " edited, or written by a newer posemill?"
         ) from error
     if manifest.schema_version > SCHEMA_VERSION or manifest.version != version:
         raise ManifestError(
@@ -194,8 +196,10 @@ def _check_same_skeleton(store: ObjectStore, parent: Manifest, skeleton: Skeleto
     theirs = manifest_skeleton(store, parent)
     if (theirs.joints, theirs.parents) != (skeleton.joints, skeleton.parents):
         raise DatasetError(
-            f"{store.url}: the dataset's skeleton is {theirs.name!r} ({theirs.n_joints} joints), the new rows have"
-            f" {skeleton.name!r} ({skeleton.n_joints} joints); map them to the dataset's skeleton or write another dataset"
+            f"{store.url}: the dataset's skeleton is {theirs.name!r} ({theirs.n_joints} joints), the new"
+            " rows have"
+            f" {skeleton.name!r} ({skeleton.n_joints} joints); map them to the dataset's skeleton or write"
+            " another dataset"
         )
 
 

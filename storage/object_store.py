@@ -1,8 +1,9 @@
 """Where a dataset lives: one small interface over a local folder and any fsspec URL.
 
-A dataset needs three things of its storage: whole files appear at once or not at all, `put_if_absent` lets exactly one
-of several writers win, and reading what was written gives it back. `LocalStore` has them by temporary file, fsync and
-`os.link`; `FsspecStore` by the store's own conditional writes (S3's `If-None-Match`), and refuses stores without.
+A dataset needs three things of its storage: whole files appear at once or not at all, `put_if_absent` lets
+exactly one of several writers win, and reading what was written gives it back. `LocalStore` has them by
+temporary file, fsync and `os.link`; `FsspecStore` by the store's own conditional writes (S3's
+`If-None-Match`), and refuses stores without.
 """
 
 from collections.abc import Iterator
@@ -67,7 +68,7 @@ class ObjectStore(Protocol):
         ...
 
     def scratch(self) -> AbstractContextManager[Path]:
-        """A local folder for files in the making; on the store's own disk where it has one; removed at the end."""
+        """A local folder for files in the making, on the store's own disk if it has one; removed after."""
         ...
 
     def adopt_file(self, source: Path, path: str) -> None:
@@ -79,7 +80,7 @@ class ObjectStore(Protocol):
         ...
 
     def local_tree(self, path: str) -> AbstractContextManager[Path]:
-        """A local folder with the files below `path`: the folder itself, or a copy that is removed at the end."""
+        """A local folder with the files below `path`: the folder itself, or a copy that is removed after."""
         ...
 
 
@@ -87,7 +88,8 @@ def open_store(url: str | Path) -> ObjectStore:
     """The store behind a path or URL; nothing is created before the first write.
 
     Args:
-        url: A path, a `file://` URL, or a URL of any file system that fsspec knows (`s3://`, `gs://`, `memory://`).
+        url: A path, a `file://` URL, or a URL of any file system that fsspec knows (`s3://`, `gs://`,
+            `memory://`).
 
     Raises:
         StoreError: if the protocol is unknown or its package is not installed.

@@ -1,6 +1,7 @@
 """Writing pairs as Parquet: fixed row groups, one encoding, the same bytes for the same rows.
 
-Measured on 262,144 pairs of real mocap (17 joints, 125 MB raw; one busy core of a shared 2-core machine, page checksums on):
+Measured on 262,144 pairs of real mocap (17 joints, 125 MB raw; one busy core of a shared 2-core machine, page
+checksums on):
 
 | compression, encoding          | size | write MB/s | read MB/s |
 |--------------------------------|------|------------|-----------|
@@ -12,13 +13,15 @@ Measured on 262,144 pairs of real mocap (17 joints, 125 MB raw; one busy core of
 | **zstd 1, byte stream split**  | 0.53 | 243        | 376       |
 | zstd 3, byte stream split      | 0.52 | 193        | 445       |
 
-Writing is bound by the levels of Parquet's list encoding, not by compression, so the smallest file that costs nothing
-wins. Page checksums (CRC-32) cost less than the noise of the measurement and find a changed byte while reading.
+Writing is bound by the levels of Parquet's list encoding, not by compression, so the smallest file that costs
+nothing wins. Page checksums (CRC-32) cost less than the noise of the measurement and find a changed byte
+while reading.
 """
 
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -35,7 +38,8 @@ COMPRESSION_LEVEL = 1
 class RowGroupBuffer:
     """Cuts rows that come in any portions into blocks of one size.
 
-    Rows are copied in, so a caller may reuse its arrays. The columns and types of the first rows hold for all.
+    Rows are copied in, so a caller may reuse its arrays. The columns and types of the first rows hold for
+    all.
     """
 
     def __init__(self, block_rows: int) -> None:
@@ -76,7 +80,8 @@ class RowGroupBuffer:
         if wanted != got:
             differing = sorted(name for name in {*wanted, *got} if wanted.get(name) != got.get(name))
             raise DatasetError(
-                f"rows of one unit differ in column {differing[0]!r}: wanted {wanted.get(differing[0], 'no such column')},"
+                f"rows of one unit differ in column {differing[0]!r}: wanted"
+                f" {wanted.get(differing[0], 'no such column')},"
                 f" got {got.get(differing[0], 'no such column')}; give every batch of a unit the same columns"
             )
 
@@ -92,11 +97,7 @@ class PairsFile:
         self._writer = pq.ParquetWriter(
             pa.PythonFile(self._sink, mode="w"),
             self._schema,
-            compression="zstd",
-            compression_level=COMPRESSION_LEVEL,
-            use_dictionary=[field.name for field in self._schema if field.type == pa.string()],
-            use_byte_stream_split=_split_columns(self._schema),
-            write_page_checksum=True,
+            **_parquet_options(self._schema),
         )
 
     def write_row_group(self, columns: Columns) -> None:
@@ -126,6 +127,17 @@ class PairsFile:
     def size_bytes(self) -> int:
         """Size of the closed file."""
         return self._sink.size_bytes
+
+
+def _parquet_options(schema: pa.Schema) -> dict[str, Any]:
+    """How every pairs file is encoded; part of what makes equal rows equal bytes."""
+    return {
+        "compression": "zstd",
+        "compression_level": COMPRESSION_LEVEL,
+        "use_dictionary": [field.name for field in schema if field.type == pa.string()],
+        "use_byte_stream_split": _split_columns(schema),
+        "write_page_checksum": True,
+    }
 
 
 def _split_columns(schema: pa.Schema) -> list[str]:

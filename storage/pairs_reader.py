@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 
 from poses.skeleton import Skeleton
 from storage.commit import FileEntry
-from storage.errors import DatasetError, ShardError, StoreError
+from storage.errors import DAMAGED, DatasetError, ShardError, StoreError
 from storage.object_store import ObjectStore
 from storage.schema import CORE_COLUMNS, NAME_COLUMNS, check_schema, to_numpy
 
@@ -19,7 +19,8 @@ class PairsReader:
 
     Args:
         store: The dataset's root.
-        entry: The file as its manifest has it; size and row count are compared at once, pages as they are read.
+        entry: The file as its manifest has it; size and row count are compared at once, pages as they are
+            read.
         skeleton: The dataset's skeleton.
 
     Raises:
@@ -41,8 +42,8 @@ class PairsReader:
         metadata = self._file.metadata
         if metadata.num_rows != entry.rows:
             raise ShardError(
-                f"{self._where}: {entry.rows:,} rows in the manifest, {metadata.num_rows:,} in the file; the file is"
-                " damaged, run `posemill verify`"
+                f"{self._where}: {entry.rows:,} rows in the manifest, {metadata.num_rows:,} in the file;"
+                f" {DAMAGED}"
             )
         sizes = [metadata.row_group(group).num_rows for group in range(metadata.num_row_groups)]
         self.group_starts: np.ndarray = np.cumsum([0, *sizes])
@@ -58,8 +59,8 @@ class PairsReader:
             ) from error
         if size_bytes != self.entry.bytes:
             raise ShardError(
-                f"{self._where}: {self.entry.bytes:,} bytes in the manifest, {size_bytes:,} in the file; the file is"
-                " damaged, run `posemill verify`"
+                f"{self._where}: {self.entry.bytes:,} bytes in the manifest, {size_bytes:,} in the file;"
+                f" {DAMAGED}"
             )
 
     @contextmanager
@@ -69,8 +70,7 @@ class PairsReader:
             yield
         except (pa.ArrowException, OSError) as error:
             raise ShardError(
-                f"{self._where}: wanted Parquet pages that fit their checksums, got: {error}; the file is damaged, run"
-                " `posemill verify`"
+                f"{self._where}: wanted Parquet pages that fit their checksums, got: {error}; {DAMAGED}"
             ) from error
 
     @property
@@ -106,7 +106,7 @@ class PairsReader:
         }
 
     def _selected(self, columns: Sequence[str] | None) -> list[str]:
-        """The wanted columns in file order; None means all. `sample_id` always comes, it carries the row count."""
+        """The wanted columns in file order; None means all. `sample_id` always comes: it counts the rows."""
         if columns is None:
             return list(self.columns)
         missing = sorted(set(columns) - set(self.columns))

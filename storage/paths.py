@@ -1,6 +1,7 @@
 """Paths inside a dataset: relative, with forward slashes, and never out of the root.
 
-Manifests come from other people's machines and buckets; a path in them must not reach a file beside the dataset.
+Manifests come from other people's machines and buckets; a path in them must not reach a file beside the
+dataset.
 """
 
 import posixpath
@@ -16,12 +17,14 @@ def checked_path(path: str) -> str:
     """The path itself when it is a plain relative path below the dataset's root.
 
     Raises:
-        StoreError: if it is empty, absolute, has a drive, a backslash, an empty, `.` or `..` part, or a control character.
+        StoreError: if it is empty, absolute, has a drive, a backslash, an empty, `.` or `..` part, or a
+            control character.
     """
     reason = _fault(path)
     if reason:
         raise StoreError(
-            f"path {path!r}: {reason}; wanted a relative path below the dataset's root, such as 'pairs/3f9c.parquet'"
+            f"path {path!r}: {reason}; wanted a relative path below the dataset's root, such as"
+            " 'pairs/3f9c.parquet'"
         )
     return path
 
@@ -53,7 +56,7 @@ def name_part(identifier: str) -> str:
     quoted = quote(identifier, safe="=,+@")
     if not quoted or quoted.startswith(".") or len(quoted) > MAX_NAME_BYTES:
         raise StoreError(
-            f"id {identifier!r} cannot name a file: wanted 1 to {MAX_NAME_BYTES} bytes (quoted) that do not start with"
-            f" a dot, got {len(quoted)} bytes; choose a shorter or plainer id"
+            f"id {identifier!r} cannot name a file: wanted 1 to {MAX_NAME_BYTES} bytes (quoted) that do not"
+            f" start with a dot, got {len(quoted)} bytes; choose a shorter or plainer id"
         )
     return quoted

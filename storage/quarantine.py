@@ -1,4 +1,4 @@
-"""Rows that could not be used: kept with the stage, the reason and the raw row, so that they can be looked at and re-run."""
+"""Rows that could not be used, kept with stage, reason and raw row: to look at, and to run again."""
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from storage.digests import DigestingFile
-from storage.errors import ShardError
+from storage.errors import DAMAGED, ShardError
 from storage.object_store import ObjectStore
 
 QUARANTINE_SCHEMA = pa.schema(
@@ -66,9 +66,7 @@ def read_quarantine(store: ObjectStore, path: str) -> list[QuarantinedRow]:
             table = pq.read_table(file, page_checksum_verification=True)
         return [QuarantinedRow(**row) for row in table.select(QUARANTINE_SCHEMA.names).to_pylist()]
     except (pa.ArrowException, OSError, KeyError) as error:
-        raise ShardError(
-            f"{store.url}/{path}: wanted a quarantine file, got: {error}; the file is damaged, run `posemill verify`"
-        ) from error
+        raise ShardError(f"{store.url}/{path}: wanted a quarantine file, got: {error}; {DAMAGED}") from error
 
 
 def reasons(rows: Iterable[QuarantinedRow]) -> dict[str, int]:

@@ -65,7 +65,7 @@ class Dataset:
         return self.manifest.files_of("sequences")
 
     def file_urls(self, kind: str = "pairs") -> list[str]:
-        """What DuckDB's `read_parquet` or Polars' `scan_parquet` take: the paths or URLs of this version's files."""
+        """What DuckDB's `read_parquet` or Polars' `scan_parquet` take: this version's files."""
         return [self.store.url_of(file.path) for file in self.manifest.files_of(kind)]
 
     def open_pairs(self, path: str) -> PairsReader:
@@ -141,7 +141,7 @@ class Dataset:
         return pairs_as_ray(self, columns, **options)
 
     def to_torch(self, **options: Any) -> "TorchPairs":
-        """This version's pairs as a torch `IterableDataset` of batches; see `storage.torch_reader.TorchPairs`."""
+        """This version's pairs as a torch `IterableDataset`; see `storage.torch_reader.TorchPairs`."""
         from storage.torch_reader import TorchPairs
 
         return TorchPairs(self, **options)

@@ -1,8 +1,8 @@
 """The columns of a pairs file, and how they become a PoseBatch and back without touching single rows.
 
-Arrays are `arrow.fixed_shape_tensor` columns with named dimensions: Arrow, Ray Data and PyTorch see them as arrays,
-DuckDB and Polars as lists. Names are strings (dictionary-encoded by Parquet only). Whatever a stage puts into
-`PoseBatch.extra` becomes a column under its own name.
+Arrays are `arrow.fixed_shape_tensor` columns with named dimensions: Arrow, Ray Data and PyTorch see them as
+arrays, DuckDB and Polars as lists. Names are strings (dictionary-encoded by Parquet only). Whatever a stage
+puts into `PoseBatch.extra` becomes a column under its own name.
 """
 
 import json
@@ -66,8 +66,8 @@ def _extra_values(name: str, values: np.ndarray) -> np.ndarray:
     ):
         return values
     raise DatasetError(
-        f"extra column {name!r}: wanted bool, integer or float arrays or an object array of str, got {values.dtype}"
-        f" with shape {values.shape}"
+        f"extra column {name!r}: wanted bool, integer or float arrays or an object array of str, got"
+        f" {values.dtype} with shape {values.shape}"
     )
 
 
@@ -130,7 +130,7 @@ def to_numpy(column: pa.ChunkedArray) -> np.ndarray:
 
 
 def to_batch(columns: Columns, skeleton: Skeleton) -> PoseBatch:
-    """A PoseBatch of read columns; core columns that were not read are NaN, -1 or "" without memory of their own."""
+    """A PoseBatch of read columns; core columns that were not read are NaN, -1 or "", and take no memory."""
     rows = len(next(iter(columns.values()))) if columns else 0
     core = {
         name: columns[name] if name in columns else _absent(name, rows, skeleton) for name in CORE_COLUMNS

@@ -1,9 +1,9 @@
-"""Whole motions as one Zarr v3 group per unit: every clip's frames end to end, and a small table of the clips.
+"""Whole motions as one Zarr v3 group per unit: every clip's frames end to end, and a table of the clips.
 
-Layout of `sequences/<digest>.zarr`: `joints_world_m` (T,J,3) float32 and `source_frame` (T,) int32, chunks of 8,192
-frames in shards of 65,536, and in the group's attributes the skeleton and the clip table (`first_frame`, `n_frames`).
-A shard is written whole by one call: partial writes of one shard by two writers would lose data. The group is made in
-a scratch folder and appears under its digest when it is finished.
+Layout of `sequences/<digest>.zarr`: `joints_world_m` (T,J,3) float32 and `source_frame` (T,) int32, chunks of
+8,192 frames in shards of 65,536, and in the group's attributes the skeleton and the clip table
+(`first_frame`, `n_frames`). A shard is written whole by one call: partial writes of one shard by two writers
+would lose data. The group is made in a scratch folder and appears under its digest when it is finished.
 """
 
 from collections.abc import Iterator, Sequence
@@ -91,8 +91,8 @@ def _clip_table(clips: Sequence[MotionClip], skeleton: Skeleton) -> list[dict[st
 def _check_clip(clip: MotionClip, skeleton: Skeleton) -> None:
     if (clip.skeleton.joints, clip.skeleton.parents) != (skeleton.joints, skeleton.parents):
         raise DatasetError(
-            f"clip {clip.key!r}: wanted skeleton {skeleton.name!r}, got {clip.skeleton.name!r}; map it to the dataset's"
-            " skeleton first (poses.skeleton.joint_map)"
+            f"clip {clip.key!r}: wanted skeleton {skeleton.name!r}, got {clip.skeleton.name!r}; map it to"
+            " the dataset's skeleton first (poses.skeleton.joint_map)"
         )
     frames, wanted = len(clip.joints_world_m), (skeleton.n_joints, 3)
     if clip.joints_world_m.shape[1:] != wanted or clip.source_frame.shape != (frames,):
@@ -130,8 +130,8 @@ def open_sequences(store: ObjectStore, entry: FileEntry) -> Iterator[tuple[zarr.
     size_bytes = sum(store.size_bytes(name) for name in store.list(entry.path))
     if size_bytes != entry.bytes:
         raise ShardError(
-            f"{where}: {entry.bytes:,} bytes in the manifest, {size_bytes:,} in the group; files are missing or damaged,"
-            " run `posemill verify`"
+            f"{where}: {entry.bytes:,} bytes in the manifest, {size_bytes:,} in the group; files are"
+            " missing or damaged, run `posemill verify`"
         )
     with store.local_tree(entry.path) as folder, _as_shard_error(where):
         group = zarr.open_group(str(folder), mode="r", zarr_format=3)
@@ -161,8 +161,8 @@ def read_clips(store: ObjectStore, entry: FileEntry, skeleton: Skeleton) -> Iter
     with open_sequences(store, entry) as (group, table):
         for portion in _portions(table):
             start, stop = portion[0]["first_frame"], portion[-1]["first_frame"] + portion[-1]["n_frames"]
-            joints = np.asarray(group["joints_world_m"][start:stop])  # pyright: ignore[reportIndexIssue, reportArgumentType]
-            frames = np.asarray(group["source_frame"][start:stop])  # pyright: ignore[reportIndexIssue, reportArgumentType]
+            joints = np.asarray(_array(group, "joints_world_m")[start:stop])
+            frames = np.asarray(_array(group, "source_frame")[start:stop])
             for row in portion:
                 part = slice(row["first_frame"] - start, row["first_frame"] - start + row["n_frames"])
                 yield MotionClip(
@@ -175,6 +175,14 @@ def read_clips(store: ObjectStore, entry: FileEntry, skeleton: Skeleton) -> Iter
                     source_file=row["source_file"],
                     source_frame=frames[part],
                 )
+
+
+def _array(group: zarr.Group, name: str) -> zarr.Array:
+    """An array of the group. Raises KeyError or TypeError when it is not there."""
+    array = group[name]
+    if not isinstance(array, zarr.Array):
+        raise TypeError(f"{name!r} is no array")
+    return array
 
 
 def _portions(table: Sequence[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:

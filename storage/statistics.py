@@ -1,7 +1,8 @@
 """What a unit counts while it writes, and how the counts of many units add up.
 
-Everything here is a sum, a minimum or a maximum, so units can be merged in any grouping. The numbers are taken per
-row group of a fixed size, so they do not depend on the sizes of the batches that a stage handed over.
+Everything here is a sum, a minimum or a maximum, so units can be merged in any grouping. The numbers are
+taken per row group of a fixed size, so they do not depend on the sizes of the batches that a stage handed
+over.
 """
 
 from collections import Counter
@@ -75,7 +76,7 @@ class ValueRange(BaseModel):
 
 
 class Statistics(BaseModel):
-    """Counts by name (`subject`, `action`, `camera_name`, `copy`, ...) and ranges (`root_depth_m`, `bone_<name>_m`)."""
+    """Counts by name (`subject`, `action`, `copy`, ...) and ranges (`root_depth_m`, `bone_<name>_m`, ...)."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

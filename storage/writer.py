@@ -1,4 +1,4 @@
-"""Writing one unit's result: data files with content-derived names first, then the commit that makes them visible.
+"""Writing one unit's result: data files named by their content, then the commit that makes them visible.
 
 A writer that dies leaves a scratch folder or files that no manifest names; neither is ever read.
 """
@@ -35,8 +35,8 @@ MAX_FILE_ROWS = 8 * ROW_GROUP_ROWS
 class UnitWriter:
     """Collects what one unit makes and commits it once.
 
-    The same rows give the same file bytes, in whatever portions they are added. Use it as a context: leaving it without
-    `commit()` discards everything.
+    The same rows give the same file bytes, in whatever portions they are added. Use it as a context: leaving
+    it without `commit()` discards everything.
 
     Args:
         store: The dataset's root.
@@ -60,7 +60,8 @@ class UnitWriter:
     ) -> None:
         if row_group_rows < 1 or max_file_rows < row_group_rows:
             raise DatasetError(
-                f"unit {unit_id!r}: wanted 1 <= row_group_rows <= max_file_rows, got {row_group_rows} and {max_file_rows}"
+                f"unit {unit_id!r}: wanted 1 <= row_group_rows <= max_file_rows, got {row_group_rows} and"
+                f" {max_file_rows}"
             )
         self._store, self._run_id, self._unit_id, self._skeleton = store, run_id, unit_id, skeleton
         self._writer_id = writer_id or uuid.uuid4().hex
@@ -93,8 +94,8 @@ class UnitWriter:
         theirs = batch.skeleton
         if (theirs.joints, theirs.parents) != (self._skeleton.joints, self._skeleton.parents):
             raise DatasetError(
-                f"unit {self._unit_id!r}: wanted rows of skeleton {self._skeleton.name!r}, got {theirs.name!r};"
-                " map them first (poses.skeleton.joint_map)"
+                f"unit {self._unit_id!r}: wanted rows of skeleton {self._skeleton.name!r}, got"
+                f" {theirs.name!r}; map them first (poses.skeleton.joint_map)"
             )
         if len(batch):
             for block in self._buffer.add(batch_columns(batch)):
@@ -116,7 +117,8 @@ class UnitWriter:
     def commit(self) -> UnitCommit:
         """Writes what is left and makes the unit visible; returns the commit that counts.
 
-        When the unit was committed before, by this writer or another, nothing changes and that commit is returned.
+        When the unit was committed before, by this writer or another, nothing changes and that commit is
+        returned.
 
         Raises:
             StoreError: if the storage fails; nothing is visible then.
