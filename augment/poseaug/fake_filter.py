@@ -1,0 +1,54 @@
+"""Which augmented pairs may be used: finite, before the camera, inside the image on all four sides."""
+
+import torch
+from jaxtyping import Float, Int8
+from torch import Tensor
+
+from augment.poseaug.settings import Compat, PoseAugSettings
+from poses.cameras import project_screen
+
+REJECTION_REASONS = ("", "not_finite", "behind_camera", "outside_image")
+"""By code; the first that applies is given. Code 0 means kept."""
+
+
+def project(
+    joints_camera_m: Float[Tensor, "B J 3"],
+    intrinsics_screen: Float[Tensor, "B 9"],
+    compat: Compat,
+    clamp: bool,
+) -> Float[Tensor, "B J 2"]:
+    """Screen keypoints of camera-frame joints; `clamp` limits x/z and y/z to +-1, which keeps them finite."""
+    form = "published" if compat.published_distortion else "brown_conrady"
+    return project_screen(joints_camera_m, intrinsics_screen, clamp=clamp, distortion=form)
+
+
+def judge_fakes(
+    joints_camera_m: Float[Tensor, "B J 3"],
+    keypoints_screen: Float[Tensor, "B J 2"],
+    image_aspect: Float[Tensor, " B"] | None,
+    settings: PoseAugSettings,
+) -> Int8[Tensor, " B"]:
+    """Code of the reason to reject each pair, 0 to keep it.
+
+    Args:
+        joints_camera_m: Augmented poses.
+        keypoints_screen: Their projections.
+        image_aspect: Image height over width; None means square.
+        settings: Least depth, and which of the published defects to keep.
+    """
+    compat = settings.compat
+    reason = torch.zeros(len(joints_camera_m), dtype=torch.int8, device=joints_camera_m.device)
+    limit = keypoints_screen.new_ones(len(keypoints_screen), 1, 2)
+    if image_aspect is not None and not compat.one_sided_image_filter:
+        limit[:, 0, 1] = image_aspect
+    outside = keypoints_screen > limit if compat.one_sided_image_filter else keypoints_screen.abs() > limit
+    reason[outside.flatten(1).any(1)] = REJECTION_REASONS.index("outside_image")
+    if not compat.clamp_instead_of_reject:
+        behind = joints_camera_m[..., 2] < settings.z_min_m
+        reason[behind.any(1)] = REJECTION_REASONS.index("behind_camera")
+    finite = torch.isfinite(joints_camera_m).flatten(1).all(1) & torch.isfinite(keypoints_screen).flatten(
+        1
+    ).all(1)
+    finite_3d = torch.isfinite(joints_camera_m).flatten(1).all(1)
+    reason[~finite_3d | (~finite & (reason == 0))] = REJECTION_REASONS.index("not_finite")
+    return reason
