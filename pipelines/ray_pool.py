@@ -5,6 +5,7 @@ travel, tensors stay in the actors: a task is a unit's description, an answer is
 """
 
 import time
+import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -24,11 +25,13 @@ from pipelines.executor import (
 from pipelines.in_process import setup_error
 from pipelines.plan import Unit
 from pipelines.progress import Progress, SilentProgress
-from pipelines.ray_session import RaySettings, check_placement, connect, disconnect, node_resources
+from pipelines.ray_session import RaySettings, check_placement, connect, disconnect, node_resources, workers_that_fit
 from pipelines.supervision import Supervisor, Task
 from pipelines.worker import Outcome, StageWorker
 
 _POLL_S = 0.5
+_NODE_GRACE_S = 10.0
+"""A node that was lost may come back, or its replacement be slow to join: wait at least this long."""
 
 
 class RayPoolSettings(BaseModel):
@@ -87,6 +90,7 @@ class RayPoolExecutor:
             progress.log(f"{name}: room for {size} of {wanted} workers")
         supervisor = Supervisor(units, self._settings.retry, bad_rows, False, progress)
         pool = _Pool(name, stage_factory, resources, self._settings.retry, supervisor, on_result, size)
+        pool.wait_for_nodes_s = self._settings.wait_for_nodes_s
         try:
             pool.work()
         finally:
@@ -132,8 +136,12 @@ class _Pool:
     members: list[_Member] = field(default_factory=list)
     setup_failures: int = 0
     """In a row, without one success."""
+    wait_for_nodes_s: float = 0.0
     hold_until_s: float = 0.0
-    """No new actor before this time: setup failed lately."""
+    """No new actor before this time: setup failed lately, or there is no room."""
+    hired: bool = False
+    homeless_since_s: float | None = None
+    """Since when no actor is left and no node has room for one."""
 
     def work(self) -> None:
         """Start actors and hand out tasks until nothing is left."""
@@ -169,10 +177,15 @@ class _Pool:
         """Start actors up to the pool's size, but no more than there is work."""
         import ray
 
-        if now_s < self.hold_until_s:
+        wanted = min(self.size, self.supervisor.n_open)
+        if now_s < self.hold_until_s or len(self.members) >= wanted:
+            return
+        if self.hired and not self._room_left():
+            self.hold_until_s = now_s + _POLL_S
             return
         actor_class: Any = ray.remote(StageWorker)
-        while len(self.members) < min(self.size, self.supervisor.n_open):
+        while len(self.members) < wanted:
+            self.hired = True
             options = actor_class.options(
                 num_cpus=self.resources.num_cpus,
                 num_gpus=self.resources.num_gpus,
@@ -182,7 +195,26 @@ class _Pool:
             actor = options.remote(self.stage_factory, self.resources.torch_threads)
             self.members.append(_Member(actor, actor.setup_and_describe.remote()))
 
+    def _room_left(self) -> bool:
+        """Whether living nodes can hold one more actor; checked before a lost one is replaced.
+
+        Raises:
+            PoolError: if no actor is left and the nodes for another stay away longer than `wait_for_nodes_s`.
+        """
+        nodes, _ = node_resources()
+        total = {name: sum(node.get(name, 0.0) for node in nodes) for name in ("CPU", "GPU")}
+        if workers_that_fit(self.resources, nodes, total) > len(self.members):
+            self.homeless_since_s = None
+            return True
+        if not self.members:
+            now_s = time.monotonic()
+            self.homeless_since_s = self.homeless_since_s or now_s
+            if now_s - self.homeless_since_s > max(self.wait_for_nodes_s, _NODE_GRACE_S):
+                check_placement(self.name, self.size, 1, self.resources, nodes, total)
+        return False
+
     def _dispatch(self, now_s: float) -> None:
+        """Give every idle actor a task, as long as there is one that may start now."""
         for member in self.members:
             if not member.ready or member.call is not None:
                 continue
@@ -204,12 +236,17 @@ class _Pool:
     def _settle(self, member: _Member) -> None:
         """Take the answer, or the loss, of a member's call."""
         import ray
-        from ray.exceptions import RayError
+        from ray.exceptions import RayError, RayTaskError
 
         call, task = member.call, member.task
         member.call, member.task, member.deadline_s = None, None, float("inf")
         try:
             answer = ray.get(call)
+        except RayTaskError:
+            if task is not None:
+                raise
+            self._lose(member, task, "RayTaskError", traceback.format_exc())
+            return
         except RayError as error:
             self._lose(member, task, type(error).__name__, str(error))
             return

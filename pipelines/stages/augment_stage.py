@@ -1,0 +1,188 @@
+"""The augment stage: rows of a pairs file through an augmentor, copy by copy, into new pairs.
+
+A unit is (source file, row range, copy range). Reading, computing and writing overlap: the writer works in a thread of
+its own. Everything random is a function of (seed, purpose, row id, copy), so how rows are cut into units and batches
+decides nothing but where they are written.
+"""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+
+from augment.contract import Augmented, Augmentor
+from pipelines.augmentors import AugmentorSettings, build_augmentor
+from pipelines.errors import UnitError
+from pipelines.executor import BadRow, OnBadRow
+from pipelines.plan import Unit
+from pipelines.stages.overlapped_writer import OverlappedWriter
+from pipelines.stages.quarantined import bad_pairs
+from poses.batch import PoseBatch
+from poses.identity import stable_id
+from poses.randomness import RowRandom
+from storage.commit import UnitCommit, read_commit
+from storage.errors import ShardError
+from storage.object_store import open_store
+from storage.reader import Dataset
+from storage.writer import UnitWriter
+
+STAGE = "augment"
+
+
+@dataclass(frozen=True)
+class AugmentStageSettings:
+    """What every unit of a run has in common.
+
+    Attributes:
+        source_url: Dataset to read, at `source_version`.
+        out_url: Dataset to write.
+        run_id: Of the plan.
+        seed: Of all random numbers.
+        augmentor: What makes the new pairs.
+        parts: Parts of the source to augment; None takes every row.
+        shuffle: Write a unit's rows in a random order (by seed and row id), so that readers may shuffle by block.
+        micro_rows: Rows that the augmentor gets at once; halved when the GPU's memory runs out.
+        on_bad_row: Whether bad rows are kept in quarantine or only counted.
+        device: Of the augmentor.
+    """
+
+    source_url: str
+    source_version: int
+    out_url: str
+    run_id: str
+    seed: int
+    augmentor: AugmentorSettings
+    parts: tuple[str, ...] | None = None
+    shuffle: bool = True
+    micro_rows: int = 8192
+    on_bad_row: OnBadRow = "quarantine"
+    device: str = "cpu"
+
+
+class AugmentStage:
+    """Does augment units."""
+
+    def __init__(self, settings: AugmentStageSettings) -> None:
+        self._settings = settings
+        self._micro_rows = settings.micro_rows
+
+    def setup(self) -> None:
+        """Open the source and load the augmentor."""
+        settings = self._settings
+        self._source = Dataset.open(settings.source_url, settings.source_version)
+        self._store = open_store(settings.out_url)
+        self._augmentor: Augmentor = build_augmentor(
+            settings.augmentor, self._source.skeleton, settings.seed, settings.device
+        )
+
+    def run(self, unit: Unit, bad_rows: Sequence[BadRow] = ()) -> UnitCommit:
+        """Read, augment, write and commit."""
+        settings = self._settings
+        done = read_commit(self._store, settings.run_id, unit.unit_id)
+        if done is not None:
+            return done
+        whole = self._read(unit)
+        with UnitWriter(self._store, settings.run_id, unit.unit_id, self._source.skeleton) as writer:
+            self._leave_out(writer, unit, whole, bad_rows)
+            keep = np.ones(len(whole), bool)
+            keep[[bad.row for bad in bad_rows]] = False
+            rejected: Counter[str] = Counter()
+            with OverlappedWriter(writer) as pairs:
+                for augmented in self._augmented(unit, self._chosen(whole.take(keep))):
+                    pairs.add_pairs(augmented.pairs)
+                    rejected.update(augmented.rejected.reason.tolist())
+            for reason, count in sorted(rejected.items()):
+                writer.reject(reason, count)
+            return writer.commit()
+
+    def probe(self, unit: Unit, start_row: int, stop_row: int) -> None:
+        """Augment some rows of the unit and forget the result."""
+        rows = self._read(unit).take(slice(start_row, stop_row))
+        for _ in self._augmented(unit, self._chosen(rows)):
+            pass
+
+    def _read(self, unit: Unit) -> PoseBatch:
+        payload = unit.payload
+        try:
+            return self._source.read_rows(payload["file"], payload["start_row"], payload["stop_row"])
+        except ShardError as error:
+            raise UnitError(f"unit {unit.unit_id}: {error}") from error
+
+    def _chosen(self, rows: PoseBatch) -> PoseBatch:
+        """The rows of the wanted parts, shuffled if the settings say so."""
+        parts = self._settings.parts
+        if parts is not None:
+            rows = rows.take(np.isin(_part_names(rows), list(parts)))
+        if self._settings.shuffle and len(rows):
+            order = RowRandom(self._settings.seed, "shuffle", rows.sample_id, 0).uniform(1, stream="order")
+            rows = rows.take(np.argsort(order[:, 0], kind="stable"))
+        return rows
+
+    def _leave_out(
+        self, writer: UnitWriter, unit: Unit, whole: PoseBatch, bad_rows: Sequence[BadRow]
+    ) -> None:
+        if not bad_rows:
+            return
+        if self._settings.on_bad_row == "skip":
+            for bad in bad_rows:
+                writer.reject(f"bad row: {bad.failure.error_class}", 1)
+            return
+        payload = unit.payload
+        writer.quarantine(bad_pairs(whole, bad_rows, payload["file"], payload["start_row"], STAGE))
+
+    def _augmented(self, unit: Unit, rows: PoseBatch) -> Iterator[Augmented]:
+        """Every copy of every row, micro-batch by micro-batch."""
+        first = unit.payload["first_copy"]
+        for copy in range(first, first + unit.payload["n_copies"]):
+            start = 0
+            while start < len(rows):
+                stop = min(start + self._micro_rows, len(rows))
+                augmented = self._augment_or_halve(rows.take(slice(start, stop)), copy)
+                if augmented is not None:
+                    start = stop
+                    yield augmented
+
+    def _augment_or_halve(self, rows: PoseBatch, copy: int) -> Augmented | None:
+        """The augmentor's answer; None after halving the micro-batch because the GPU's memory ran out."""
+        try:
+            augmented = self._augmentor.augment(rows, copy)
+        except torch.OutOfMemoryError:
+            if self._micro_rows == 1:
+                raise
+            torch.cuda.empty_cache()
+            self._micro_rows = max(1, self._micro_rows // 2)
+            return None
+        return replace(augmented, pairs=carry_extra(rows, augmented.pairs))
+
+
+def _part_names(rows: PoseBatch) -> np.ndarray:
+    """The part of every row.
+
+    Raises:
+        UnitError: if the source has no parts.
+    """
+    if "part" not in rows.extra:
+        raise UnitError(
+            "the source dataset has no column 'part', but the job asks for some parts only; import it with a split, "
+            "or leave `parts` out"
+        )
+    return rows.extra["part"].astype(str)
+
+
+def carry_extra(source: PoseBatch, made: PoseBatch) -> PoseBatch:
+    """The new pairs with those extra columns of their source rows that the augmentor did not set itself."""
+    missing = [name for name in source.extra if name not in made.extra]
+    if not missing:
+        return made
+    order = np.argsort(source.sample_id, kind="stable")
+    row: Any = order[np.searchsorted(source.sample_id[order], made.source_id)]
+    carried = {name: source.extra[name][row] for name in missing}
+    return replace(made, extra={**made.extra, **carried})
+
+
+def unit_id_of(file: str, start_row: int, first_copy: int) -> str:
+    """Name of an augment unit: the same for the same source rows and copies."""
+    return f"{stable_id(file):016x}-r{start_row}-c{first_copy}"

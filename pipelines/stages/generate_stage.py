@@ -1,0 +1,75 @@
+"""The generate stage: a range of clips of the embedded motion generator, as sequences and pairs."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from augment.motion.generator import generate_clip
+from augment.motion.settings import MotionSettings
+from pipelines.executor import BadRow, OnBadRow
+from pipelines.plan import Unit
+from pipelines.stages.clip_intake import ClipIntake, IntakeSettings
+from pipelines.stages.quarantined import strict_json
+from storage.commit import UnitCommit, read_commit
+from storage.object_store import open_store
+from storage.quarantine import QuarantinedRow
+from storage.writer import UnitWriter
+
+STAGE = "generate"
+
+
+@dataclass(frozen=True)
+class GenerateStageSettings:
+    """What every unit of a run has in common."""
+
+    out_url: str
+    run_id: str
+    seed: int
+    motion: MotionSettings
+    intake: IntakeSettings
+    on_bad_row: OnBadRow = "quarantine"
+
+
+class GenerateStage:
+    """Does generate units: clips [first_clip, stop_clip). A row of a unit is a clip."""
+
+    def __init__(self, settings: GenerateStageSettings) -> None:
+        self._settings = settings
+
+    def setup(self) -> None:
+        """Open the output; the generator's tables load with the first clip."""
+        self._store = open_store(self._settings.out_url)
+        self._intake = ClipIntake(self._settings.intake)
+
+    def run(self, unit: Unit, bad_rows: Sequence[BadRow] = ()) -> UnitCommit:
+        """Generate, project, write and commit."""
+        settings = self._settings
+        done = read_commit(self._store, settings.run_id, unit.unit_id)
+        if done is not None:
+            return done
+        bad = {row.row: row for row in bad_rows}
+        first = unit.payload["first_clip"]
+        with UnitWriter(self._store, settings.run_id, unit.unit_id, self._intake.skeleton) as writer:
+            for row in range(unit.rows):
+                if row not in bad:
+                    self._intake.add([generate_clip(settings.motion, settings.seed, first + row)], writer)
+                elif settings.on_bad_row == "skip":
+                    writer.reject(f"bad clip: {bad[row].failure.error_class}", 1)
+                else:
+                    writer.quarantine([self._quarantined(first + row, bad[row])])
+            return writer.commit()
+
+    def probe(self, unit: Unit, start_row: int, stop_row: int) -> None:
+        """Generate and project some clips and forget them."""
+        first = unit.payload["first_clip"]
+        for index in range(first + start_row, first + stop_row):
+            self._intake.add([generate_clip(self._settings.motion, self._settings.seed, index)], None)
+
+    def _quarantined(self, index: int, bad: BadRow) -> QuarantinedRow:
+        return QuarantinedRow(
+            source="embedded",
+            row=index,
+            reason=str(bad.failure),
+            stage=STAGE,
+            traceback=bad.failure.traceback,
+            raw_json=strict_json({"clip": index, "seed": self._settings.seed}),
+        )
