@@ -1,6 +1,7 @@
 """Checkpoints without pickle: named tensors and JSON metadata in one safetensors file, written atomically.
 
-A checkpoint of several parts keeps them apart by prefixes, `part/name`; `pack` and `unpack` add and take them off.
+A checkpoint of several parts keeps them apart by prefixes, `part/name`; `pack` and `unpack` add and take
+them off.
 """
 
 import json
@@ -143,7 +144,8 @@ def load_module_state(module: torch.nn.Module, tensors: Mapping[str, Tensor], wh
             )
         if wanted[name].shape != tensors[name].shape:
             raise CheckpointError(
-                f"{where}: tensor {name!r} wants shape {list(wanted[name].shape)}, got {list(tensors[name].shape)}; "
+                f"{where}: tensor {name!r} wants shape {list(wanted[name].shape)}, got "
+                f"{list(tensors[name].shape)}; "
                 "build the module with the settings that the checkpoint was trained with"
             )
     module.load_state_dict(dict(tensors))

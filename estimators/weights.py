@@ -83,8 +83,10 @@ def _check_layout(state: Mapping[str, Tensor], buffer: WeightBuffer) -> None:
     for name in (*wanted, *got):
         if got.get(name) != wanted.get(name):
             raise CheckpointError(
-                f"weight buffer version {buffer.version}: tensor {name!r} is {_describe(got.get(name))} in the buffer "
-                f"and {_describe(wanted.get(name))} in the module; build the module with the settings of the sender"
+                f"weight buffer version {buffer.version}: tensor {name!r} is {_describe(got.get(name))} "
+                f"in the buffer "
+                f"and {_describe(wanted.get(name))} in the module; build the module with the settings of "
+                f"the sender"
             )
     total = sum(slot.words for slot in buffer.layout)
     if buffer.flat.numel() != total:
@@ -100,7 +102,8 @@ def _as_words(value: Tensor) -> Tensor:
         return flat
     if flat.element_size() % 4:
         raise CheckpointError(
-            f"a weight buffer holds tensors of 4 or 8 byte elements, got {_dtype_name(value)}; convert the module first"
+            f"a weight buffer holds tensors of 4 or 8 byte elements, got {_dtype_name(value)}; convert "
+            f"the module first"
         )
     return flat.view(torch.float32)
 

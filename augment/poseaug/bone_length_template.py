@@ -1,4 +1,4 @@
-"""Bone lengths of real people, and poses given the lengths of a random one of them (the released `random_bl_aug`)."""
+"""Bone lengths of real people, and poses given the lengths of one of them (the released `random_bl_aug`)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

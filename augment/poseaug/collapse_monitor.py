@@ -1,7 +1,8 @@
 """Watches the augmentor for collapse, and says in words what is wrong.
 
-The published method collapses on some seeds ("change the seed"): the augmentor copies its input, turns one bone by
-a right angle while the mean over bones stays in its band, sends every pose to one place, or the discriminators win.
+The published method collapses on some seeds ("change the seed"): the augmentor copies its input, turns one
+bone by a right angle while the mean over bones stays in its band, sends every pose to one place, or the
+discriminators win.
 """
 
 import math
@@ -103,7 +104,8 @@ class CollapseMonitor:
                 reasons.append(f"bone {bone} is turned by about {angle:.0f} degrees on average")
         if means["inside_bone_angle_band"] < limits.least_inside:
             reasons.append(
-                f"only {means['inside_bone_angle_band']:.1%} of poses have a bone angle change inside the band"
+                f"only {means['inside_bone_angle_band']:.1%} of poses have a bone angle change inside the "
+                f"band"
             )
         for name in ("d3d", "d2d"):
             accuracy = means.get(f"accuracy_{name}", 0.5)

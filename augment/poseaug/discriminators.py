@@ -1,9 +1,9 @@
 """PoseAug's discriminators: body parts by the Gram matrices of their unit bones (3D), and 2D projections.
 
-Source: Gong et al., CVPR 2021, section 3.3, and the released code. Each branch of the 3D discriminator sees a masked
-K x K Gram matrix of which only the part's own rows and columns are not zero; we feed only those, which is exact,
-since zero inputs give zero outputs and zero gradients, as long as weights and biases are drawn for the full width
-K^2 (`full_inputs`). Scores have no sigmoid; 1 means real.
+Source: Gong et al., CVPR 2021, section 3.3, and the released code. Each branch of the 3D discriminator sees
+a masked K x K Gram matrix of which only the part's own rows and columns are not zero; we feed only those,
+which is exact, since zero inputs give zero outputs and zero gradients, as long as weights and biases are
+drawn for the full width K^2 (`full_inputs`). Scores have no sigmoid; 1 means real.
 """
 
 import torch
@@ -50,8 +50,11 @@ def reduced_linear(inputs: int, full_inputs: int, outputs: int) -> nn.Linear:
 class BodyPartDiscriminator(nn.Module):
     """Scores the bone angles of each body part (D_3d); blind to place, view and bone lengths."""
 
+    entries: Tensor
+
     def __init__(self, settings: DiscriminatorSettings, skeleton: Skeleton, safe_norms: bool = True) -> None:
         super().__init__()
+        self._width = settings.part_width
         self.skeleton = skeleton
         self.safe_norms = safe_norms
         self.branches = nn.ModuleDict()
@@ -80,8 +83,7 @@ class BodyPartDiscriminator(nn.Module):
     def published_parameter_count(self) -> int:
         """Parameters of the same network with full-width first layers, as the released code counts them."""
         missing = sum(self.skeleton.n_bones**2 - size for size in self._sizes)
-        width = next(iter(self.branches.values())).layer_1.out_features
-        return sum(parameter.numel() for parameter in self.parameters()) + missing * width
+        return sum(parameter.numel() for parameter in self.parameters()) + missing * self._width
 
 
 class ProjectionDiscriminator(nn.Module):

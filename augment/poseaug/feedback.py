@@ -1,8 +1,8 @@
 """Error feedback: how hard an augmented pose is for the current estimator, compared with its source.
 
-`ratio_band` is the released loss: (error augmented / error source) per group of joints is held in a band whose
-centre grows with the epoch. `exp` is Eq. 9 of the paper, |1 - exp(L(X') - beta L(X))|. The estimator's weights get
-no gradient; its inputs do.
+`ratio_band` is the released loss: (error augmented / error source) per group of joints is held in a band
+whose centre grows with the epoch. `exp` is Eq. 9 of the paper, |1 - exp(L(X') - beta L(X))|. The estimator's
+weights get no gradient; its inputs do.
 """
 
 from collections.abc import Iterator
@@ -28,8 +28,8 @@ def frozen_estimator(lifter: Lifter, train_mode: bool, generator: torch.Generato
 
     Args:
         lifter: The estimator.
-        train_mode: Run it in train mode as the released code does: dropout is on, and the running statistics of
-            its BatchNorm layers drift (that is not put back).
+        train_mode: Run it in train mode as the released code does: dropout is on, and the running statistics
+            of its BatchNorm layers drift (that is not put back).
         generator: Draws dropout in train mode.
     """
     required = {name: parameter.requires_grad for name, parameter in lifter.named_parameters()}

@@ -1,12 +1,14 @@
-"""PoseAug's augmentor: bone angle, bone length and rigid motion steps, each a small network on the source pose.
+"""PoseAug's augmentor: bone angle, bone length and rigid motion steps, networks on the source pose.
 
-Source: Gong et al., CVPR 2021, Eqs. 4 to 6, as the released code has them: directions are renormalised after the
-residual, torso bones keep their direction, length ratios are tied left and right and limited by a tanh, depth is a
-square. Where we differ: bones point from parent to child (the sign of a learned residual), and norms are safe unless
-`compat.unsafe_norms` asks otherwise. All heads are conditioned on the source pose, not on the previous step.
+Source: Gong et al., CVPR 2021, Eqs. 4 to 6, as the released code has them: directions are renormalised after
+the residual, torso bones keep their direction, length ratios are tied left and right and limited by a tanh,
+depth is a square. Where we differ: bones point from parent to child (the sign of a learned residual), and
+norms are safe unless `compat.unsafe_norms` asks otherwise. All heads are conditioned on the source pose, not
+on the previous step.
 """
 
 from dataclasses import dataclass
+from itertools import pairwise
 from math import pi
 
 import torch
@@ -57,7 +59,7 @@ class Head(nn.Module):
         super().__init__()
         width = settings.width
         widths = [inputs] + [width] * (1 + 2 * settings.blocks)
-        self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in zip(widths[:-1], widths[1:], strict=True))
+        self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in pairwise(widths))
         self.norms = nn.ModuleList(nn.BatchNorm1d(width) for _ in self.layers)
         self.output = nn.Linear(width, outputs)
         for part in self.modules():
@@ -74,6 +76,8 @@ class Head(nn.Module):
 
 class BoneAngleStep(nn.Module):
     """Turns every bone by a residual on its direction; lengths and the root stay (BA operation, Eq. 4)."""
+
+    frozen: Tensor
 
     def __init__(self, settings: GeneratorSettings, skeleton: Skeleton) -> None:
         super().__init__()
@@ -95,6 +99,8 @@ class BoneAngleStep(nn.Module):
 
 class BoneLengthStep(nn.Module):
     """One length ratio per group of bones, left and right tied (BL operation, Eq. 5)."""
+
+    movable: Tensor
 
     def __init__(self, settings: GeneratorSettings, skeleton: Skeleton) -> None:
         super().__init__()

@@ -78,7 +78,7 @@ def lengths_and_directions(
 
 
 def rotation_from_axis_angle(axis_angle_rad: Float[Tensor, "B 3"]) -> Float[Tensor, "B 3 3"]:
-    """Rodrigues' formula with finite gradients at zero: I + a K + b K^2, a = sin t / t, b = (1 - cos t) / t^2."""
+    """Rodrigues' formula, I + (sin t / t) K + ((1 - cos t) / t^2) K^2, with finite gradients at zero."""
     x, y, z = axis_angle_rad.unbind(-1)
     squared = axis_angle_rad.square().sum(-1)
     small = squared < 1e-8

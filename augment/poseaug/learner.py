@@ -1,8 +1,9 @@
 """Training of the augmentor and its discriminators, one GAN step at a time, in the released code's order.
 
-A step: update the augmentor (adversarial, range and feedback losses); at every second step then the 3D and the 2D
-discriminator, on this step's fakes through their replay pools; hand out the fakes with a mask of those that pass
-the filters. All state is named tensors and JSON, and resumes bit for bit; all randomness is the learner's own.
+A step: update the augmentor (adversarial, range and feedback losses); at every second step then the 3D and
+the 2D discriminator, on this step's fakes through their replay pools; hand out the fakes with a mask of
+those that pass the filters. All state is named tensors and JSON, and resumes bit for bit; all randomness is
+the learner's own.
 """
 
 from collections.abc import Mapping

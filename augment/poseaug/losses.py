@@ -1,4 +1,4 @@
-"""Losses of PoseAug's networks: least-squares adversarial terms and the range losses on the augmentor's changes."""
+"""Losses of PoseAug's networks: least-squares adversarial terms, and range losses on the changes."""
 
 import torch
 from jaxtyping import Float
@@ -26,7 +26,7 @@ def outside_band(values: Tensor, centre: float, half_width: float) -> Tensor:
 
 
 def bone_angle_loss(change: Float[Tensor, "B K"], settings: LossSettings) -> Float[Tensor, ""]:
-    """Keeps each pose's mean 1 - cos in its band (a least change is enforced too), or Eq. 10's one-sided threshold.
+    """Keeps each pose's mean 1 - cos in its band (both sides), or below Eq. 10's threshold.
 
     Eq. 10 has the residual itself for gamma; we take 1 - cos, which does not depend on the residual's scale.
     """

@@ -13,9 +13,10 @@ from augment.errors import AugmentError
 class ReplayPool:
     """Keeps `size` samples; exchanges half of what it is asked for against earlier ones.
 
-    Until it is full it stores what it is given and gives it back. After that each sample is, with probability one
-    half, given back, or stored in a random slot whose old content is returned. Samples are handled in order, so a
-    slot drawn twice in one call hands on the first newcomer, exactly as a loop over samples would.
+    Until it is full it stores what it is given and gives it back. After that each sample is, with
+    probability one half, given back, or stored in a random slot whose old content is returned. Samples are
+    handled in order, so a slot drawn twice in one call hands on the first newcomer, exactly as a loop over
+    samples would.
 
     Args:
         size: Number of samples kept; 0 turns the pool off.
@@ -74,7 +75,8 @@ class ReplayPool:
         samples, count = tensors["samples"], int(scalars["count"])
         if samples.shape[1:] != self._samples.shape[1:] or count > self.size or len(samples) != count:
             raise AugmentError(
-                f"replay pool wants at most {self.size} samples of shape {list(self._samples.shape[1:])}, got a state "
+                f"replay pool wants at most {self.size} samples of shape {list(self._samples.shape[1:])}, "
+                f"got a state "
                 f"of {count} with shape {list(samples.shape)}; resume with the settings of the checkpoint"
             )
         self._samples[:count] = samples.to(self._samples.device)

@@ -1,8 +1,8 @@
 """Settings of PoseAug (Gong et al., CVPR 2021, arXiv 2105.02465) and its three presets.
 
-`released` is what the published code does, its defects included, each behind a flag of `Compat`; `paper` has the
-paper's feedback (Eq. 9) and regulariser (Eq. 10) and moves the torso; `default` is `released` with the defects
-mended.
+`released` is what the published code does, its defects included, each behind a flag of `Compat`; `paper` has
+the paper's feedback (Eq. 9) and regulariser (Eq. 10) and moves the torso; `default` is `released` with the
+defects mended.
 """
 
 from typing import Literal
@@ -85,7 +85,7 @@ class FeedbackSettings(_Settings):
 
 
 class Compat(_Settings):
-    """Defects of the released code that the presets `released` and `default` differ in (True: as released)."""
+    """Defects of the released code, which `default` mends (True: as released)."""
 
     one_sided_image_filter: bool = Field(default=False, description="reject only 2D > 1, never 2D < -1")
     train_mode_estimator: bool = Field(

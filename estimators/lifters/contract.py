@@ -64,7 +64,8 @@ def check_keypoints(keypoints_screen: Tensor, skeleton: Skeleton, receptive_fiel
     n_joints = skeleton.n_joints
     if keypoints_screen.ndim not in (3, 4) or shape[-1] != 2 or shape[-2] != n_joints:
         raise LifterInputError(
-            f"lifter for skeleton {skeleton.name!r} wants (B, {n_joints}, 2) or (B, T, {n_joints}, 2) screen keypoints "
+            f"lifter for skeleton {skeleton.name!r} wants (B, {n_joints}, 2) or (B, T, {n_joints}, 2) "
+            f"screen keypoints "
             f"of {', '.join(skeleton.joints)}; got shape {shape}; map the keypoints to this skeleton first"
         )
     frames = 1 if keypoints_screen.ndim == 3 else shape[1]
@@ -82,12 +83,14 @@ def _describe_values(keypoints_screen: Tensor) -> str:
     bad = int((~torch.isfinite(keypoints_screen)).sum())
     if bad:
         return (
-            f"lifter input holds {bad} coordinates that are NaN or infinite, wanted finite screen coordinates; "
+            f"lifter input holds {bad} coordinates that are NaN or infinite, wanted finite screen "
+            f"coordinates; "
             "drop or fill missing keypoints first"
         )
     largest = float(keypoints_screen.abs().max())
     return (
-        f"lifter wants screen coordinates (x = 2 x_px / width - 1, about [-1, 1]), got values up to {largest:.4g}, "
+        f"lifter wants screen coordinates (x = 2 x_px / width - 1, about [-1, 1]), got values up to "
+        f"{largest:.4g}, "
         "which look like pixels; convert them with poses.cameras.to_screen"
     )
 

@@ -1,4 +1,4 @@
-"""Learning-rate schedules by name: a factor on the base rate as a function of step and epoch, without state."""
+"""Learning-rate schedules by name: a factor on the base rate by step and epoch, without state."""
 
 import math
 from typing import Annotated, Literal
@@ -48,7 +48,7 @@ class CosineSchedule(_Schedule):
 
 
 class ExponentialSchedule(_Schedule):
-    """decay ** (progress / period), counted in updates (SemGCN, PoseAug pretraining) or epochs (VideoPose3D)."""
+    """decay ** (progress / period), in updates (SemGCN, PoseAug pretraining) or epochs (VideoPose3D)."""
 
     kind: Literal["exponential"] = "exponential"
     decay: float = Field(default=0.96, gt=0.0, le=1.0)

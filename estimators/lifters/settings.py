@@ -24,7 +24,8 @@ def build_lifter(
     Args:
         settings: Kind and shape of the network.
         skeleton: Joints of its input and output.
-        seed: Of the initial weights; the global random state is left as it was. None draws from the global state.
+        seed: Of the initial weights; the global random state is left as it was. None draws from the global
+            state.
     """
     if seed is None:
         return _LIFTERS[settings.kind](settings, skeleton)

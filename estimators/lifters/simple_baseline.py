@@ -1,8 +1,8 @@
 """SimpleBaseline lifter (Martinez et al. 2017, arXiv 1705.03098) as SemGCN and PoseAug train it.
 
 Two stages of two Linear-BatchNorm-ReLU-dropout layers around a skip connection without activation after the
-sum; predicts every joint but the root. Unlike the original: no z-scoring, no max-norm, Kaiming-normal weights.
-State-dict names are those of the published checkpoints.
+sum; predicts every joint but the root. Unlike the original: no z-scoring, no max-norm, Kaiming-normal
+weights. State-dict names are those of the published checkpoints.
 """
 
 from typing import Literal

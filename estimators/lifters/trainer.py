@@ -1,4 +1,4 @@
-"""Training of one lifter, step by step, with a state that is flat tensors and JSON, and resumes bit for bit."""
+"""Training of one lifter, step by step; its state is flat tensors and JSON, and resumes bit for bit."""
 
 from collections.abc import Mapping
 from typing import Any, Literal
@@ -91,7 +91,8 @@ class LifterTrainer:
         value = float(loss.detach())
         if value != value or value in (float("inf"), float("-inf")):
             raise LifterInputError(
-                f"lifter training: loss {value} at update {self.steps}, wanted a finite number; look for NaN targets "
+                f"lifter training: loss {value} at update {self.steps}, wanted a finite number; look for "
+                f"NaN targets "
                 "or lower the learning rate"
             )
         self._optimizer.zero_grad(set_to_none=True)
@@ -139,7 +140,8 @@ class LifterTrainer:
         """Continue from `state_dict`'s values; the following steps are those of an uninterrupted run.
 
         Raises:
-            CheckpointError: if the state is of another lifter, or lacks the averaged weights that the settings want.
+            CheckpointError: if the state is of another lifter, or lacks the averaged weights that the
+                settings want.
         """
         average = unpack(tensors, "average")
         if bool(average) != (self._average is not None):

@@ -1,10 +1,10 @@
 """VideoPose3D lifter (Pavllo et al. 2019, arXiv 1811.11742): temporal convolutions, any odd receptive field.
 
-Every convolution is a Linear layer over concatenated frames: for a kernel of width 1 that is the same product at
-half the cost of Conv1d, for wider kernels in strided mode a plain reshape. Dilated mode (T > receptive field, all
-output frames) and strided mode (T = receptive field, one output frame, nothing computed in vain) share their
-weights and agree in evaluation mode; in training mode the strided form has BatchNorm statistics over the frames
-that reach the output, as the published training code. Causal models look only backwards.
+Every convolution is a Linear layer over concatenated frames: for a kernel of width 1 that is the same product
+at half the cost of Conv1d, for wider kernels in strided mode a plain reshape. Dilated mode (T > receptive
+field, all output frames) and strided mode (T = receptive field, one output frame, nothing computed in vain)
+share their weights and agree in evaluation mode; in training mode the strided form has BatchNorm statistics
+over the frames that reach the output, like the published training code. Causal models look only backwards.
 `to_published_state` and `from_published_state` translate to Conv1d kernels (out, in, width).
 """
 
@@ -35,8 +35,8 @@ class VideoPoseSettings(BaseModel):
     dropout: float = Field(default=0.25, ge=0.0, lt=1.0)
     predict_root: bool = Field(
         default=False,
-        description="the network has an output for the root, which is subtracted (VideoPose3D's own checkpoints); "
-        "otherwise it predicts every joint but the root (PoseAug's)",
+        description="the network has an output for the root, which is subtracted (VideoPose3D's own "
+        "checkpoints); otherwise it predicts every joint but the root (PoseAug's)",
     )
 
     @field_validator("kernel_widths")
@@ -48,7 +48,7 @@ class VideoPoseSettings(BaseModel):
 
 
 def kernel_widths_for(receptive_field: int) -> tuple[int, ...]:
-    """Kernel widths whose product is an odd receptive field: its prime factors; (1, 1, 1, 1, 1) for one frame.
+    """Kernel widths whose product is an odd receptive field: its prime factors; five ones for one frame.
 
     Raises:
         ValueError: if the receptive field is even or below 1.
@@ -156,12 +156,15 @@ class VideoPoseLifter(Lifter):
         kept = hidden.shape[1] - (width - 1) * dilation
         return hidden[:, centre * dilation : centre * dilation + kept]
 
+    def _blocks(self) -> list[MixingBlock]:
+        return [layer for layer in self.layers if isinstance(layer, MixingBlock)]
+
     def _published_names(self) -> dict[str, tuple[FrameMixing, nn.BatchNorm1d | None]]:
         names: dict[str, tuple[FrameMixing, nn.BatchNorm1d | None]] = {
             "expand_conv|expand_bn": (self.expand.mixing, self.expand.norm),
             "shrink|": (self.shrink, None),
         }
-        for index, block in enumerate(self.layers):
+        for index, block in enumerate(self._blocks()):
             names[f"layers_conv.{index}|layers_bn.{index}"] = (block.mixing, block.norm)
         return names
 
