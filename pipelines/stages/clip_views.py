@@ -78,7 +78,9 @@ def _view(clip: MotionClip, part: str, rig_name: str, camera: RigCamera, setting
         np.asarray(camera.camera_from_world_rotation, np.float32),
         np.asarray(camera.camera_from_world_translation_m, np.float32),
     ).astype(np.float32)
-    camera_px = np.broadcast_to(np.asarray(camera.camera_px, np.float32), (len(frames), len(camera.camera_px)))
+    camera_px = np.broadcast_to(
+        np.asarray(camera.camera_px, np.float32), (len(frames), len(camera.camera_px))
+    )
     keypoints_px = project_px(joints_m, camera_px).astype(np.float32)
     reason = _faults(joints_m, keypoints_px, camera_px, settings)
     keep = reason == ""
@@ -98,7 +100,12 @@ def _view(clip: MotionClip, part: str, rig_name: str, camera: RigCamera, setting
         subject=_constant(clip.subject, rows),
         action=_constant(clip.action, rows),
         camera_name=_constant(camera.name, rows),
-        extra={"part": _constant(part, rows), "rig": _constant(rig_name, rows)},
+        extra={
+            "part": _constant(part, rows),
+            "rig": _constant(rig_name, rows),
+            # Which way is up, in camera axes: the world's y axis. Augmentors that tilt bodies need it.
+            "up_camera": np.tile(np.asarray(camera.camera_from_world_rotation, np.float32)[:, 1], (rows, 1)),
+        },
     )
     return View(pairs, Counter(reason[~keep].tolist()))
 
