@@ -62,12 +62,20 @@ def _run_from_checkpoint(
     progress.start("loop", order.total_rounds, "rounds")
     progress.advance("loop", done)
     for index in range(done, order.total_rounds):
+        if _fed(order, log):
+            break
         report = _run_round(order, crew, index)
         log.add(round_metrics(report))
         progress.advance("loop", 1)
-        if (index + 1) % order.checkpoint_every_rounds == 0 or index + 1 == order.total_rounds:
+        if (index + 1) % order.checkpoint_every_rounds == 0 or index + 1 == order.total_rounds or _fed(order, log):
             checkpoints.save(crew.state(index + 1))
     progress.finish("loop")
+
+
+def _fed(order: LoopOrder, log: MetricsLog) -> bool:
+    """True once the trainer has done all the updates that it may do."""
+    lines = log.lines
+    return order.lifter_steps is not None and bool(lines) and lines[-1]["iteration"] >= order.lifter_steps
 
 
 def _run_round(order: LoopOrder, crew: Crew, index: int) -> TrainingReport:

@@ -14,6 +14,7 @@ class LoopOrder:
     chunk_batches: int
     max_staleness: int
     checkpoint_every_rounds: int
+    lifter_steps: int | None = None
     max_crew_losses: int = 3
 
     @property

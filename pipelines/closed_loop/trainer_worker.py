@@ -16,6 +16,7 @@ from pipelines.closed_loop.ordering import RowStream, shuffled
 from pipelines.closed_loop.reports import TrainingReport
 from pipelines.closed_loop.source_poses import SourcePoses
 from poses.metrics import mpjpe_m
+from poses.randomness import RowRandom
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,7 @@ class TrainerOrder:
     batch_rows: int
     lifter_steps: int | None
     seed: int
+    flip_real: bool = False
     validate_every_rounds: int = 1
 
 
@@ -44,6 +46,7 @@ class TrainerWorker:
         self._real = real
         self._real_joints_root_m = real.joints_root_m
         self._validation = validation
+        self._mirror = torch.as_tensor(real.skeleton.mirror_index.copy())
         self._stream = RowStream(
             len(real), order.batch_rows, order.seed, "trainer.real", drop_short=order.diet != "alternate"
         )
@@ -124,17 +127,28 @@ class TrainerWorker:
                 break
             rows = torch.from_numpy(self._stream.next()[: self._order.batch_rows - len(fakes)])
             fake_rows = torch.from_numpy(fakes)
+            real_keypoints, real_joints = self._real_rows(rows)
             losses.append(
                 self._trainer.step(
-                    torch.cat([keypoints[fake_rows], self._real.keypoints_screen[rows]]),
-                    torch.cat([joints[fake_rows], self._real_joints_root_m[rows]]),
+                    torch.cat([keypoints[fake_rows], real_keypoints]), torch.cat([joints[fake_rows], real_joints])
                 )
             )
         return losses
 
     def _real_step(self) -> float:
-        rows = torch.from_numpy(self._stream.next())
-        return self._trainer.step(self._real.keypoints_screen[rows], self._real_joints_root_m[rows])
+        return self._trainer.step(*self._real_rows(torch.from_numpy(self._stream.next())))
+
+    def _real_rows(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """Keypoints and targets of real poses; a random half of them mirrored where the diet says so."""
+        keypoints, joints = self._real.keypoints_screen[rows], self._real_joints_root_m[rows]
+        if not self._order.flip_real:
+            return keypoints, joints
+        random = RowRandom(self._order.seed, "trainer.flip", self._real.sample_id[rows.numpy()], self._trainer.steps)
+        turned = torch.from_numpy(random.uniform(1, stream="flip"))[:, :, None] < 0.5
+        return (
+            torch.where(turned, keypoints[:, self._mirror] * keypoints.new_tensor([-1.0, 1.0]), keypoints),
+            torch.where(turned, joints[:, self._mirror] * joints.new_tensor([-1.0, 1.0, 1.0]), joints),
+        )
 
     def _report(
         self, round_index: int, losses: list[float], chunk: PoseChunk | None, staleness: int

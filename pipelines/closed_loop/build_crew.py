@@ -1,0 +1,122 @@
+"""Hiring the crew: what each member is built from, in this process or where its actor runs."""
+
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+
+from augment.feedback_loop.learner import FeedbackLearner
+from augment.poseaug.learner import PoseAugLearner
+from augment.wide_base.library import build_library, upright
+from estimators.lifters.contract import Lifter
+from estimators.lifters.settings import build_lifter
+from estimators.lifters.trainer import LifterTrainer
+from pipelines.closed_loop.augmentors import LoopAugmentor, NoAugmentor
+from pipelines.closed_loop.crew import Crew, CrewFactory, InProcessCrew
+from pipelines.closed_loop.feedback_member import FeedbackMember
+from pipelines.closed_loop.poseaug_member import PoseAugMember
+from pipelines.closed_loop.random_member import RandomMember
+from pipelines.closed_loop.settings import (
+    ClosedLoopSettings,
+    FeedbackAugmentation,
+    NoAugmentation,
+    PoseAugAugmentation,
+    RandomAugmentation,
+)
+from pipelines.closed_loop.source_data import load_loop_data
+from pipelines.closed_loop.source_poses import SourcePoses
+from pipelines.closed_loop.trainer_worker import TrainerOrder, TrainerWorker
+from poses.identity import stable_id
+
+
+@dataclass(frozen=True)
+class CrewPlan:
+    """What a crew is built from; small, so that it travels to actors."""
+
+    settings: ClosedLoopSettings
+    dataset_url: str
+    dataset_version: int
+    seed: int
+
+
+def member_seed(seed: int, member: str) -> int:
+    """The seed of one member, below 2**31 so that every generator takes it."""
+    return stable_id("closed_loop", seed, member) % (2**31)
+
+
+def build_trainer(plan: CrewPlan) -> TrainerWorker:
+    """The trainer with a fresh estimator."""
+    settings = plan.settings
+    data = load_loop_data(plan.dataset_url, plan.dataset_version, settings)
+    lifter = build_lifter(settings.lifter, data.train.skeleton, member_seed(plan.seed, "lifter"))
+    trainer = LifterTrainer(settings.trainer, lifter, member_seed(plan.seed, "trainer"))
+    order = TrainerOrder(
+        diet=settings.diet,
+        batch_rows=settings.batch_rows,
+        lifter_steps=settings.lifter_steps,
+        seed=member_seed(plan.seed, "diet"),
+        flip_real=settings.flip_real,
+        validate_every_rounds=settings.validate_every_rounds,
+    )
+    return TrainerWorker(order, trainer, data.train, data.validation)
+
+
+def build_augmentor(plan: CrewPlan, index: int) -> LoopAugmentor:
+    """The `index`-th augmentor. Several share the source: each takes every n-th pose and has a seed of its own."""
+    settings = plan.settings
+    source = load_loop_data(plan.dataset_url, plan.dataset_version, settings).train
+    seed = member_seed(plan.seed, f"augmentor-{index}")
+    lifter = build_lifter(settings.lifter, source.skeleton, 0)
+    share = _share_of(source, index, settings.augmentors)
+    wanted = max(1, round(settings.batch_rows * (1.0 - settings.real_share)))
+    match settings.augmentor:
+        case NoAugmentation():
+            return NoAugmentor(source)
+        case RandomAugmentation() as chosen:
+            return RandomMember(chosen.preset, share, wanted, seed)
+        case PoseAugAugmentation() as chosen:
+            learner = PoseAugLearner(chosen.resolved, source.skeleton, seed)
+            return PoseAugMember(
+                learner, share, lifter, settings.batch_rows, settings.pretrain_rounds, seed, chosen.swap_bone_lengths
+            )
+        case FeedbackAugmentation() as chosen:
+            return _feedback_member(chosen, settings, source, share, lifter, wanted, seed)
+
+
+def _feedback_member(
+    chosen: FeedbackAugmentation,
+    settings: ClosedLoopSettings,
+    source: SourcePoses,
+    share: SourcePoses,
+    lifter: Lifter,
+    wanted: int,
+    seed: int,
+) -> FeedbackMember:
+    world_m = upright(source.joints_root_m, source.up_camera)
+    library = build_library(world_m, source.subject, source.skeleton, chosen.settings.library_poses)
+    learner = FeedbackLearner(chosen.settings, source.skeleton, library, seed)
+    return FeedbackMember(learner, share, lifter, wanted, settings.pretrain_rounds, seed)
+
+
+def _share_of(source: SourcePoses, index: int, augmentors: int) -> SourcePoses:
+    if augmentors == 1:
+        return source
+    return source.take(np.arange(index, len(source), augmentors))
+
+
+def crew_factory(plan: CrewPlan, on_ray: bool) -> CrewFactory:
+    """How to raise the crew, and to raise it again after a loss."""
+    return partial(_raise_ray_crew if on_ray else _raise_in_process_crew, plan)
+
+
+def _raise_in_process_crew(plan: CrewPlan) -> Crew:
+    augmentors = [build_augmentor(plan, index) for index in range(plan.settings.augmentors)]
+    return InProcessCrew(augmentors, build_trainer(plan))
+
+
+def _raise_ray_crew(plan: CrewPlan) -> Crew:
+    from pipelines.closed_loop.ray_crew import RayCrew
+
+    resources = {"num_cpus": plan.settings.cpus_per_actor, "num_gpus": plan.settings.gpus_per_actor}
+    builders = [partial(build_augmentor, plan, index) for index in range(plan.settings.augmentors)]
+    return RayCrew(builders, partial(build_trainer, plan), resources, resources)

@@ -1,0 +1,124 @@
+"""PoseAug as a member of the loop: one GAN step per batch, in the published order, and its fakes as a chunk."""
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from augment.poseaug.bone_length_template import build_bone_length_template, swap_bone_lengths
+from augment.poseaug.fake_filter import project
+from augment.poseaug.learner import GanBatch, PoseAugLearner
+from estimators.lifters.contract import Lifter
+from estimators.weights import WeightBuffer
+from pipelines.closed_loop.augmentors import ChunkBuilder, EstimatorSnapshot
+from pipelines.closed_loop.checkpoint import MemberState
+from pipelines.closed_loop.chunks import PoseChunk
+from pipelines.closed_loop.ordering import shuffled
+from pipelines.closed_loop.source_poses import SourcePoses
+from poses.cameras import camera_field
+from poses.randomness import RowRandom
+
+_PURPOSES = ("source", "real_3d", "real_2d")
+
+
+class PoseAugMember:
+    """Owns a PoseAug learner and its source poses.
+
+    At each round the source poses get the bone lengths of a random person (released: `random_bl_aug`), which replaces
+    the sources and both discriminators' real sets; three independent shuffles of them are zipped into batches. During
+    the feedback's warm-up the augmentor learns, and hands out no fakes.
+    """
+
+    def __init__(
+        self,
+        learner: PoseAugLearner,
+        source: SourcePoses,
+        lifter: Lifter,
+        batch_rows: int,
+        first_round: int,
+        seed: int,
+        swap_bone_lengths: bool = True,
+    ) -> None:
+        self._learner = learner
+        self._source = source
+        self._estimator = EstimatorSnapshot(lifter)
+        self._batch_rows = batch_rows
+        self._first_round = first_round
+        self._seed = seed
+        self._template = None
+        if swap_bone_lengths:
+            self._template = build_bone_length_template(
+                source.joints_camera_m.numpy(), source.subject, source.skeleton
+            )
+        self._round = -1
+        self._joints_camera_m = source.joints_camera_m
+        self._keypoints_screen = source.keypoints_screen
+        self._orders: tuple[np.ndarray, ...] = ()
+        height, width = camera_field(source.camera_px, "height"), camera_field(source.camera_px, "width")
+        self._aspect = torch.from_numpy((height / width).astype(np.float32))
+
+    @property
+    def learner(self) -> PoseAugLearner:
+        """The augmentor with its discriminators."""
+        return self._learner
+
+    def produce(self, round_index: int, first_batch: int, n_batches: int, weights: WeightBuffer) -> PoseChunk:
+        """One GAN step per batch against the estimator of `weights`."""
+        self._begin_round(round_index)
+        lifter = self._estimator.load(weights)
+        epoch = round_index - self._first_round + 1
+        warming_up = epoch <= self._learner.settings.feedback.warmup_epochs
+        chunk = ChunkBuilder(round_index, first_batch, weights.version)
+        for batch in range(first_batch, first_batch + n_batches):
+            result = self._learner.gan_step(self._gan_batch(batch), lifter, epoch)
+            fakes = result.fakes
+            keep = torch.zeros_like(fakes.keep) if warming_up else fakes.keep
+            joints = fakes.joints_camera_m[keep]
+            root = self._source.skeleton.root_index
+            rejected = {} if warming_up else fakes.rejected()
+            chunk.add(
+                joints - joints[:, root : root + 1], fakes.keypoints_screen[keep], rejected, result.metrics
+            )
+        return chunk.build()
+
+    def state(self) -> MemberState:
+        tensors, scalars = self._learner.state()
+        return MemberState(tensors, scalars)
+
+    def load_state(self, state: MemberState) -> None:
+        self._learner.load_state(state.tensors, state.scalars)
+        self._round = -1
+
+    def _begin_round(self, round_index: int) -> None:
+        """Swap bone lengths and shuffle; a function of the round alone, so a resumed loop does the same."""
+        if round_index == self._round:
+            return
+        self._round = round_index
+        rows = len(self._source)
+        self._orders = tuple(
+            shuffled(rows, self._seed, f"poseaug.{purpose}", round_index) for purpose in _PURPOSES
+        )
+        if self._template is None:
+            return
+        random = RowRandom(self._seed, "poseaug.bone_length_swap", self._source.sample_id, round_index)
+        uniform = torch.from_numpy(random.uniform(1, stream="person"))[:, 0]
+        self._joints_camera_m = swap_bone_lengths(self._source.joints_camera_m, self._template, uniform)
+        self._keypoints_screen = project(
+            self._joints_camera_m, self._source.intrinsics_screen, self._learner.settings.compat, clamp=True
+        )
+
+    def _gan_batch(self, batch: int) -> GanBatch:
+        source, real_3d, real_2d = (self._rows(order, batch) for order in self._orders)
+        return GanBatch(
+            joints_camera_m=self._joints_camera_m[source],
+            keypoints_screen=self._keypoints_screen[source],
+            intrinsics_screen=self._source.intrinsics_screen[source],
+            real_joints_m=self._joints_camera_m[real_3d],
+            real_keypoints_screen=self._keypoints_screen[real_2d],
+            image_aspect=self._aspect[source],
+        )
+
+    def _rows(self, order: np.ndarray, batch: int) -> Tensor:
+        """Rows of a batch; a round longer than one pass begins the order again."""
+        per_pass = -(-len(order) // self._batch_rows)
+        start = (batch % per_pass) * self._batch_rows
+        return torch.from_numpy(order[start : start + self._batch_rows])

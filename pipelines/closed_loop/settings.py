@@ -1,0 +1,109 @@
+"""Settings of the closed loop: who augments, what is trained, in which order and on what."""
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from augment.feedback_loop.settings import FeedbackLoopSettings
+from augment.poseaug.settings import PoseAugSettings, poseaug_preset
+from estimators.lifters.settings import LifterSettings
+from estimators.lifters.simple_baseline import SimpleBaselineSettings
+from estimators.lifters.trainer import LifterTrainerSettings
+from pipelines.closed_loop.order import LoopOrder
+from pipelines.knobs import knob
+
+
+class _Settings(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class NoAugmentation(_Settings):
+    """The trainer gets the source poses only."""
+
+    kind: Literal["none"] = "none"
+
+
+class RandomAugmentation(_Settings):
+    """Random augmentation without feedback, `narrow` or `wide`: the baselines."""
+
+    kind: Literal["random"] = "random"
+    preset: Literal["narrow", "wide"] = "wide"
+
+
+class PoseAugAugmentation(_Settings):
+    """PoseAug's learned augmentor; `settings` overrides the preset."""
+
+    kind: Literal["poseaug"] = "poseaug"
+    preset: Literal["released", "paper", "default"] = "default"
+    settings: PoseAugSettings | None = None
+    swap_bone_lengths: bool = True
+    """Give every source pose the bone lengths of a random person at each round, as the released loop does."""
+
+    @property
+    def resolved(self) -> PoseAugSettings:
+        """The settings that count."""
+        return poseaug_preset(self.preset) if self.settings is None else self.settings
+
+
+class FeedbackAugmentation(_Settings):
+    """posemill's own loop: the wide base, steered by the estimator's errors, refined by a learned augmentor."""
+
+    kind: Literal["feedback"] = "feedback"
+    settings: FeedbackLoopSettings = FeedbackLoopSettings()
+
+
+AugmentationSettings = Annotated[
+    NoAugmentation | RandomAugmentation | PoseAugAugmentation | FeedbackAugmentation, Field(discriminator="kind")
+]
+
+
+class ClosedLoopSettings(_Settings):
+    """One closed loop. Counts are in batches and rounds; a round is an epoch of the published loop."""
+
+    augmentor: AugmentationSettings = FeedbackAugmentation()
+    lifter: LifterSettings = SimpleBaselineSettings()
+    trainer: LifterTrainerSettings = LifterTrainerSettings()
+    diet: Literal["alternate", "mixed", "real"] = "mixed"
+    """alternate: all fakes, then all real poses (published); mixed: half of every batch is real; real: no fakes."""
+    real_share: float = Field(0.5, ge=0.0, lt=1.0)
+    """Share of real poses in a mixed batch."""
+    flip_real: bool = False
+    """Mirror a random half of the real poses of every batch."""
+    batch_rows: int = Field(256, ge=2)
+    pretrain_rounds: int = Field(0, ge=0)
+    """Passes over the real poses before the loop."""
+    rounds: int = Field(16, ge=1)
+    batches_per_round: int | None = Field(None, ge=1)
+    """Batches that the augmentors make in a round; None makes one pass over the source poses."""
+    lifter_steps: int | None = Field(None, ge=1)
+    """The trainer stops after this many updates, whatever the rounds; makes different loops comparable."""
+    train_parts: tuple[str, ...] = ("source_train",)
+    """Parts of the dataset that are trained on."""
+    valid_parts: tuple[str, ...] = ("source_valid",)
+    """Parts that the best estimator is chosen on; parts that the dataset lacks are left out."""
+    rigs: tuple[str, ...] = ("h36m_like",)
+    """Camera rigs that train and validation poses are seen by; empty means all."""
+    valid_max_rows: int = Field(8192, ge=1)
+    validate_every_rounds: int = Field(1, ge=1)
+    mode: Literal["sync", "async"] = "sync"
+    max_staleness: int = Field(2, ge=0)
+    """async: the estimator is at most this many updates past the one that a chunk was made against."""
+    augmentors: int = Field(1, ge=1)
+    chunk_batches: int = Field(32, ge=1)
+    checkpoint_every_rounds: int = knob(1, ge=1)
+    cpus_per_actor: float = knob(1.0, ge=0.0)
+    gpus_per_actor: float = knob(0.0, ge=0.0)
+
+    def order(self, source_rows: int) -> LoopOrder:
+        """The order of work for a source of so many poses."""
+        one_pass = -(-source_rows // self.batch_rows)
+        return LoopOrder(
+            mode=self.mode,
+            pretrain_rounds=self.pretrain_rounds,
+            rounds=self.rounds,
+            batches_per_round=self.batches_per_round or one_pass,
+            chunk_batches=self.chunk_batches,
+            max_staleness=self.max_staleness,
+            checkpoint_every_rounds=self.checkpoint_every_rounds,
+            lifter_steps=self.lifter_steps,
+        )
