@@ -154,6 +154,14 @@ def camera_to_world(
     return (joints_camera_m - camera_from_world_translation_m[..., None, :]) @ camera_from_world_rotation
 
 
+def mirror_camera_px(camera_px: Float[ArrayT, "*B 11"]) -> Float[ArrayT, "*B 11"]:
+    """The camera that sees the mirrored scene (x negated) as the mirrored image: cx' = width - cx, p2' = -p2."""
+    columns: list[Any] = [camera_px[..., column] for column in range(len(CAMERA_FIELDS))]
+    columns[_AT["cx"]] = columns[_AT["width"]] - columns[_AT["cx"]]
+    columns[_AT["p2"]] = -columns[_AT["p2"]]
+    return _stack(*columns)
+
+
 def in_front(joints_camera_m: Float[ArrayT, "*B J 3"], z_min_m: Number = 0.1) -> Bool[ArrayT, "*B"]:
     """Whether every joint of a pose lies at least `z_min_m` before the camera; False for NaN."""
     depth_m: Any = joints_camera_m[..., 2]

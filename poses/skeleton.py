@@ -1,7 +1,7 @@
 """A skeleton as data: named joints, parents, mirror pairs, bone groups, body parts, feedback weights.
 
 Joints are looked up by name. A bone is named by its child joint; bones stand in joint order (every joint but
-the root). `Skeleton` holds no array; index arrays are made once per skeleton and are read-only.
+the root). Index arrays are made once per skeleton; do not write to them.
 """
 
 from collections.abc import Mapping, Sequence
@@ -100,12 +100,12 @@ class Skeleton:
     @cached_property
     def bone_child_index(self) -> np.ndarray:
         """(K,) int64: joint index of each bone's far end."""
-        return _frozen([self.joints.index(bone) for bone in self.bones])
+        return _index_array([self.joints.index(bone) for bone in self.bones])
 
     @cached_property
     def bone_parent_index(self) -> np.ndarray:
         """(K,) int64: joint index of each bone's near end."""
-        return _frozen([self.parents[child] for child in self.bone_child_index])
+        return _index_array([self.parents[child] for child in self.bone_child_index])
 
     @cached_property
     def mirror_index(self) -> np.ndarray:
@@ -113,12 +113,12 @@ class Skeleton:
         order = list(range(self.n_joints))
         for left, right in self.mirror_pairs:
             order[self.index(left)], order[self.index(right)] = self.index(right), self.index(left)
-        return _frozen(order)
+        return _index_array(order)
 
     @cached_property
     def bone_mirror_index(self) -> np.ndarray:
         """(K,) int64: for each bone the bone that takes its place in the mirrored pose."""
-        return _frozen(
+        return _index_array(
             [self.bone_index(self.joints[self.mirror_index[child]]) for child in self.bone_child_index]
         )
 
@@ -128,7 +128,7 @@ class Skeleton:
         group_of = {
             bone: group for group, bones in enumerate(self.bone_length_groups.values()) for bone in bones
         }
-        return _frozen([group_of[bone] for bone in self.bones])
+        return _index_array([group_of[bone] for bone in self.bones])
 
     def index(self, joint: str) -> int:
         """Array index of a joint; SkeletonError lists the joints if there is none of this name."""
@@ -260,7 +260,7 @@ def joint_map(source: Skeleton, target: Skeleton) -> JointMap:
     Raises:
         SkeletonError: names every target joint that can be neither copied nor derived.
     """
-    found = {name: row for name, row in zip(source.joints, np.eye(source.n_joints), strict=True)}
+    found = dict(zip(source.joints, np.eye(source.n_joints), strict=True))
     recipes = [(joint, recipe) for joint, choices in target.derived.items() for recipe in choices]
     for _ in recipes:
         for joint, recipe in recipes:
@@ -275,11 +275,8 @@ def joint_map(source: Skeleton, target: Skeleton) -> JointMap:
             f"recipe under 'derived' that its joints satisfy; the source joints are {', '.join(source.joints)}"
         )
     weights = np.stack([found[joint] for joint in target.joints])
-    weights.setflags(write=False)
     return JointMap(source, target, weights)
 
 
-def _frozen(values: Sequence[int]) -> np.ndarray:
-    array = np.asarray(values, dtype=np.int64)
-    array.setflags(write=False)
-    return array
+def _index_array(values: Sequence[int]) -> np.ndarray:
+    return np.asarray(values, dtype=np.int64)
