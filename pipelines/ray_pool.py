@@ -25,11 +25,21 @@ from pipelines.executor import (
 from pipelines.in_process import setup_error
 from pipelines.plan import Unit
 from pipelines.progress import Progress, SilentProgress
-from pipelines.ray_session import RaySettings, check_placement, connect, disconnect, node_resources, workers_that_fit
+from pipelines.ray_session import (
+    RaySettings,
+    connect,
+    disconnect,
+    node_resources,
+    placement_error,
+    total_resources,
+    workers_that_fit,
+)
 from pipelines.supervision import Supervisor, Task
 from pipelines.worker import Outcome, StageWorker
 
 _POLL_S = 0.5
+_FULL_SIZE_GRACE_S = 3.0
+"""Ray reports freed resources about a second late: wait so long for the whole pool before a smaller one starts."""
 _NODE_GRACE_S = 10.0
 """A node that was lost may come back, or its replacement be slow to join: wait at least this long."""
 
@@ -43,6 +53,8 @@ class RayPoolSettings(BaseModel):
     min_workers: int = Field(1, ge=1)
     wait_for_nodes_s: float = Field(0.0, ge=0)
     """How long to wait for nodes (an autoscaler's) until `min_workers` fit."""
+    wait_for_room_s: float = Field(10.0, ge=0)
+    """How long to wait for other pools to give back what the nodes have."""
     ray: RaySettings = RaySettings()
     retry: RetryPolicy = RetryPolicy()
 
@@ -97,6 +109,10 @@ class RayPoolExecutor:
             pool.release()
         return supervisor.report
 
+    def connect(self) -> None:
+        """Connect to Ray now, for actors beside the pools, such as the closed loop's; `close` ends it."""
+        self._connected_here = connect(self._settings.ray) or self._connected_here
+
     def close(self) -> None:
         """Disconnect from Ray if this executor connected; a private Ray ends."""
         if self._connected_here:
@@ -110,16 +126,26 @@ class RayPoolExecutor:
         self.close()
 
     def _place(self, name: str, wanted: int, resources: WorkerResources) -> int:
-        """How many workers fit; waits for nodes as long as the settings say."""
-        deadline_s = time.monotonic() + self._settings.wait_for_nodes_s
+        """How many workers fit. Waits a little for what other pools just gave back, and for nodes as the settings say.
+
+        Raises:
+            PoolError: if fewer than `min_workers` fit after that.
+        """
+        started_s = time.monotonic()
         least = min(self._settings.min_workers, wanted)
         while True:
-            try:
-                return check_placement(name, wanted, least, resources, *node_resources())
-            except PoolError:
-                if time.monotonic() >= deadline_s:
-                    raise
-            time.sleep(_POLL_S)
+            nodes, available = node_resources()
+            fitting = workers_that_fit(resources, nodes, available)
+            possible = workers_that_fit(resources, nodes, total_resources(nodes))
+            waited_s = time.monotonic() - started_s
+            if fitting >= wanted or (least <= fitting and waited_s >= _FULL_SIZE_GRACE_S):
+                return min(fitting, wanted)
+            patience_s = self._settings.wait_for_nodes_s
+            if possible >= least:
+                patience_s = max(patience_s, self._settings.wait_for_room_s)
+            if fitting < least and waited_s >= patience_s:
+                raise placement_error(name, wanted, least, resources, nodes, available)
+            time.sleep(0.1)
 
 
 @dataclass
@@ -202,7 +228,7 @@ class _Pool:
             PoolError: if no actor is left and the nodes for another stay away longer than `wait_for_nodes_s`.
         """
         nodes, _ = node_resources()
-        total = {name: sum(node.get(name, 0.0) for node in nodes) for name in ("CPU", "GPU")}
+        total = total_resources(nodes)
         if workers_that_fit(self.resources, nodes, total) > len(self.members):
             self.homeless_since_s = None
             return True
@@ -210,7 +236,7 @@ class _Pool:
             now_s = time.monotonic()
             self.homeless_since_s = self.homeless_since_s or now_s
             if now_s - self.homeless_since_s > max(self.wait_for_nodes_s, _NODE_GRACE_S):
-                check_placement(self.name, self.size, 1, self.resources, nodes, total)
+                raise placement_error(self.name, self.size, 1, self.resources, nodes, total)
         return False
 
     def _dispatch(self, now_s: float) -> None:
