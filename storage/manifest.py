@@ -14,9 +14,11 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from poses.errors import SkeletonError
 from poses.skeleton import Skeleton
+from storage.card import write_card
 from storage.commit import FileEntry, UnitCommit, canonical_json, first_fault
 from storage.errors import CommitConflictError, DatasetError, ManifestError
 from storage.object_store import ObjectStore
+from storage.paths import manifest_path
 from storage.statistics import Statistics
 
 SCHEMA_VERSION = 1
@@ -52,11 +54,6 @@ class Manifest(BaseModel):
     def files_of(self, kind: str) -> tuple[FileEntry, ...]:
         """The files of one kind, in manifest order."""
         return tuple(file for file in self.files if file.kind == kind)
-
-
-def manifest_path(version: int) -> str:
-    """Where a version stands."""
-    return f"manifests/v{version:06d}.json"
 
 
 def manifest_versions(store: ObjectStore) -> list[int]:
@@ -128,9 +125,11 @@ def publish_manifest(
                 return parent
         manifest = _next_manifest(parent, run_id, wanted, skeleton, dict(lineage or {}), writer_id)
         path = manifest_path(manifest.version)
-        if store.put_if_absent(path, canonical_json(manifest)):
-            return manifest
-        if _parse_manifest(store, manifest.version).writer_id == writer_id:
+        if (
+            store.put_if_absent(path, canonical_json(manifest))
+            or _parse_manifest(store, manifest.version).writer_id == writer_id
+        ):
+            write_card(store, manifest)
             return manifest
     raise CommitConflictError(
         f"{store.url}: another writer won {MAX_PUBLISH_ATTEMPTS} times in a row; let one process publish"

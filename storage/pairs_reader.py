@@ -105,6 +105,14 @@ class PairsReader:
             name: concatenated([group[name] for group in groups])[part] for name in self._selected(columns)
         }
 
+    def read_codes(self, columns: Sequence[str]) -> tuple[np.ndarray, ...]:
+        """Whole columns as numbers: names become codes, equal where the names are; integers stay."""
+        with self._as_shard_error():
+            table = (
+                self._file.read(columns=list(columns), use_threads=True).unify_dictionaries().combine_chunks()
+            )
+        return tuple(_codes(table.column(name)) for name in columns)
+
     def _selected(self, columns: Sequence[str] | None) -> list[str]:
         """The wanted columns in file order; None means all. `sample_id` always comes: it counts the rows."""
         if columns is None:
@@ -121,3 +129,8 @@ class PairsReader:
 def concatenated(parts: Sequence[np.ndarray]) -> np.ndarray:
     """The parts end to end; a single part is not copied."""
     return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+
+def _codes(column: pa.ChunkedArray) -> np.ndarray:
+    array = pa.concat_arrays(column.chunks) if column.num_chunks != 1 else column.chunk(0)
+    return np.asarray(array.indices if isinstance(array, pa.DictionaryArray) else array)

@@ -60,3 +60,8 @@ def name_part(identifier: str) -> str:
             f" start with a dot, got {len(quoted)} bytes; choose a shorter or plainer id"
         )
     return quoted
+
+
+def manifest_path(version: int) -> str:
+    """Where a version of a dataset stands."""
+    return f"manifests/v{version:06d}.json"

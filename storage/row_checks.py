@@ -1,0 +1,116 @@
+"""What must hold of every pair and every clip, checked for whole blocks of rows at once."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from poses.batch import PoseBatch
+from poses.cameras import project_px
+from poses.motion import MotionClip
+from storage.bone_ranges import bone_limits_m
+from storage.schema import TENSOR_COLUMNS
+
+NOISE_COLUMN = "augment_noise_px"
+"""Extra column of pairs whose 2D is not the bare projection: every keypoint's offset (B,J,2), or the size of
+the noise per joint (B,J) or row (B,). Offsets are taken off; sizes above 0 excuse the joint or row."""
+
+
+@dataclass(frozen=True)
+class RowFault:
+    """Rows of a block that break one rule.
+
+    Args:
+        check: Name of the rule.
+        rows: (n,) indices in the block, ascending.
+        describe: What is wrong with a row: wanted and got.
+    """
+
+    check: str
+    rows: np.ndarray
+    describe: Callable[[int], str]
+
+
+def pair_faults(batch: PoseBatch, tolerance_px: float) -> Iterator[RowFault]:
+    """Every rule that rows of a block break: finite, ids, camera, depth, confidence, projection, bones."""
+    finite = np.ones(len(batch), bool)
+    for name in TENSOR_COLUMNS:
+        values = getattr(batch, name)
+        bad = ~np.isfinite(values.reshape(len(batch), -1)).all(axis=1)
+        finite &= ~bad
+        yield _fault("finite", bad, lambda row, name=name: f"{name} holds NaN or infinity")
+    yield _fault("id", batch.sample_id < 0, lambda row: f"sample_id {batch.sample_id[row]} is negative")
+    focal_and_size = batch.camera_px[:, [0, 1, 9, 10]]
+    yield _fault(
+        "camera",
+        finite & (focal_and_size <= 0).any(axis=1),
+        lambda row: f"wanted positive fx, fy, width, height, got {focal_and_size[row].tolist()}",
+    )
+    confidence = batch.keypoint_confidence
+    yield _fault(
+        "confidence",
+        finite & ((confidence < 0) | (confidence > 1)).any(axis=1),
+        lambda row: f"wanted 0 to 1, got {confidence[row].min():.3g} to {confidence[row].max():.3g}",
+    )
+    depth_m = batch.joints_camera_m[..., 2]
+    behind = finite & (depth_m <= 0).any(axis=1)
+    yield _fault("depth", behind, lambda row: f"a joint is behind the camera, z = {depth_m[row].min():.3f} m")
+    yield _projection_fault(batch, finite & ~behind, tolerance_px)
+    yield _bone_fault(batch.joints_camera_m, finite, batch)
+
+
+def _projection_fault(batch: PoseBatch, usable: np.ndarray, tolerance_px: float) -> RowFault:
+    """Rows whose 3D does not project onto their 2D, where the 2D claims to be seen and free of noise."""
+    error_px = np.zeros((len(batch), batch.skeleton.n_joints), np.float32)
+    rows = np.flatnonzero(usable)
+    if len(rows):
+        part = batch if len(rows) == len(batch) else batch.take(rows)
+        projected = np.asarray(project_px(part.joints_camera_m, part.camera_px))
+        noise = part.extra.get(NOISE_COLUMN)
+        if noise is not None and noise.ndim == 3:
+            projected = projected + noise
+        distance = np.linalg.norm(part.keypoints_px - projected, axis=-1)
+        seen = part.keypoint_confidence > 0
+        if noise is not None and noise.ndim < 3:
+            seen = seen & (noise.reshape(len(part), -1) <= 0)
+        error_px[rows] = np.where(seen, distance, 0)
+
+    def describe(row: int) -> str:
+        joint = int(error_px[row].argmax())
+        return (
+            f"wanted the 3D to project within {tolerance_px} px of the 2D, got {error_px[row, joint]:.2f}"
+            " px at"
+            f" {batch.skeleton.joints[joint]}"
+        )
+
+    return _fault("projection", (error_px > tolerance_px).any(axis=1), describe)
+
+
+def _bone_fault(joints_m: np.ndarray, usable: np.ndarray, owner: PoseBatch | MotionClip) -> RowFault:
+    """Rows with a bone that is shorter or longer than any human's."""
+    skeleton = owner.skeleton
+    limits = bone_limits_m(skeleton)
+    bones = joints_m[:, skeleton.bone_child_index] - joints_m[:, skeleton.bone_parent_index]
+    length_m = np.sqrt(np.einsum("bkd,bkd->bk", bones, bones))
+    outside = usable[:, None] & ((length_m < limits[:, 0]) | (length_m > limits[:, 1]))
+
+    def describe(row: int) -> str:
+        bone = int(outside[row].argmax())
+        low, high = limits[bone]
+        return (
+            f"bone {skeleton.bones[bone]}: wanted {low:.3f} to {high:.3f} m, got {length_m[row, bone]:.3f} m"
+        )
+
+    return _fault("bones", outside.any(axis=1), describe)
+
+
+def clip_faults(clip: MotionClip) -> Iterator[RowFault]:
+    """Every rule that frames of a clip break: finite, bones."""
+    finite = np.isfinite(clip.joints_world_m.reshape(len(clip), -1)).all(axis=1)
+    yield _fault("finite", ~finite, lambda row: f"clip {clip.key!r}: joints_world_m holds NaN or infinity")
+    fault = _bone_fault(clip.joints_world_m, finite, clip)
+    yield RowFault(fault.check, fault.rows, lambda row: f"clip {clip.key!r}: {fault.describe(row)}")
+
+
+def _fault(check: str, bad: np.ndarray, describe: Callable[[int], str]) -> RowFault:
+    return RowFault(check, np.flatnonzero(bad), describe)
