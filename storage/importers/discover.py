@@ -1,0 +1,93 @@
+"""Which files below a folder can be imported, and as what."""
+
+import fnmatch
+import os
+import zipfile
+from pathlib import Path
+
+from storage.errors import ImporterError
+from storage.importers.h36m_npz import MEMBER
+from storage.importers.options import ImportOptions
+
+FORMAT_OF_SUFFIX = {".bvh": "bvh", ".amc": "asf_amc", ".npz": "npz"}
+SHOWN_FILES = 8
+
+
+def discover(path: Path, options: ImportOptions) -> list[Path]:
+    """The importable files at a path, sorted; the path itself if it is a file.
+
+    Args:
+        path: A file, or a folder that is searched with all its subfolders (links to folders are not
+            followed).
+        options: `include` and `exclude` globs on the path below the root, with `/` between folders.
+
+    Raises:
+        ImporterError: if the path does not exist, or there is nothing to import: names what was looked for.
+    """
+    if path.is_file():
+        return [path]
+    if not path.exists():
+        parent = next((folder for folder in path.parents if folder.exists()), None)
+        raise ImporterError(f"{path}: no such file or folder; the path exists up to {parent}")
+    root = import_root(path, options)
+    found, others, left_out = [], [], 0
+    for folder, _, names in os.walk(path):
+        for name in names:
+            file = Path(folder) / name
+            if file.suffix.lower() not in FORMAT_OF_SUFFIX:
+                others.append(file)
+            elif _is_wanted(relative_name(file, root), options):
+                found.append(file)
+            else:
+                left_out += 1
+    if not found:
+        seen = ", ".join(sorted({file.name for file in others})[:SHOWN_FILES]) or "no files at all"
+        filtered = f"; {left_out} files were left out by include and exclude" if left_out else ""
+        raise ImporterError(
+            f"{path}: nothing to import: wanted files ending in {', '.join(FORMAT_OF_SUFFIX)} in it or its "
+            f"subfolders, found {seen}{filtered}"
+        )
+    return sorted(found)
+
+
+def format_of(path: Path) -> str:
+    """ "bvh", "asf_amc", "h36m_npz" or "clips_npz".
+
+    Raises:
+        ImporterError: for other file names.
+    """
+    name = FORMAT_OF_SUFFIX.get(path.suffix.lower())
+    if name is None:
+        raise ImporterError(
+            f"{path}: cannot tell the format; wanted a name ending in {', '.join(FORMAT_OF_SUFFIX)}"
+        )
+    if name != "npz":
+        return name
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return "h36m_npz" if f"{MEMBER}.npy" in archive.namelist() else "clips_npz"
+    except OSError as error:
+        raise ImporterError(f"{path}: cannot be read: {error.strerror or error}") from error
+    except zipfile.BadZipFile as error:
+        raise ImporterError(f"{path}: no npz file, or truncated: {error}") from error
+
+
+def import_root(path: Path, options: ImportOptions) -> Path:
+    """The folder that clip keys are relative to."""
+    if options.root is not None:
+        return options.root
+    return path if path.is_dir() else path.parent
+
+
+def relative_name(file: Path, root: Path) -> str:
+    """The file's path below the root without suffix, `/` between folders; its stem if it lies elsewhere."""
+    try:
+        below = file.resolve().relative_to(root.resolve())
+    except ValueError:
+        return file.stem
+    return below.with_suffix("").as_posix()
+
+
+def _is_wanted(name: str, options: ImportOptions) -> bool:
+    included = not options.include or any(fnmatch.fnmatchcase(name, glob) for glob in options.include)
+    return included and not any(fnmatch.fnmatchcase(name, glob) for glob in options.exclude)
