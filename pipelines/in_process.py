@@ -31,7 +31,9 @@ class InProcessExecutor:
         sleep: Waits so many seconds; tests pass their own.
     """
 
-    def __init__(self, retry: RetryPolicy = RetryPolicy(), sleep: Callable[[float], None] = time.sleep) -> None:
+    def __init__(
+        self, retry: RetryPolicy = RetryPolicy(), sleep: Callable[[float], None] = time.sleep
+    ) -> None:
         self._retry = retry
         self._sleep = sleep
 

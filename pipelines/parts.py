@@ -79,7 +79,9 @@ def _listed_parts(path: Path, patterns: tuple[str, ...]) -> dict[str, str]:
         table: Any = json.loads(path.read_text(encoding="utf-8"))["split"]
         wanted = {part: keys for part, keys in table.items() if _matches(part, patterns)}
     except OSError as error:
-        raise SettingsError(f"split file {path}: cannot be read ({error.strerror}); check split.file") from error
+        raise SettingsError(
+            f"split file {path}: cannot be read ({error.strerror}); check split.file"
+        ) from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise SettingsError(
             f'split file {path}: wanted JSON with {{"split": {{part: [clip key, ...]}}}}, got {error!r}'

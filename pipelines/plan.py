@@ -95,9 +95,13 @@ def make_plan(
             raise PlanError(f"job {job!r}: two units are called {unit.unit_id!r}; unit ids must be unique")
         seen.add(unit.unit_id)
     if not units:
-        raise PlanError(f"job {job!r}: there is nothing to do: the inputs give no unit; check the paths and filters")
+        raise PlanError(
+            f"job {job!r}: there is nothing to do: the inputs give no unit; check the paths and filters"
+        )
     recipe = {**recipe_of(settings), "seed": seed}
-    unnamed = Plan("", job, tuple(units), recipe, dict(inputs), dict(weights or {}), version or code_version())
+    unnamed = Plan(
+        "", job, tuple(units), recipe, dict(inputs), dict(weights or {}), version or code_version()
+    )
     try:
         digest = hashlib.sha256(canonical_json(unnamed.identity())).hexdigest()
     except (TypeError, ValueError) as error:
@@ -142,7 +146,9 @@ def plan_from_json(data: bytes, where: str) -> Plan:
         keys = ("recipe", "inputs", "weights", "code_version")
         return Plan(document["run_id"], document["job"], units, *(document[key] for key in keys))
     except (KeyError, TypeError, json.JSONDecodeError) as error:
-        raise PlanError(f"{where}: not a plan ({error!r}); the file is damaged, write to a new output") from error
+        raise PlanError(
+            f"{where}: not a plan ({error!r}); the file is damaged, write to a new output"
+        ) from error
 
 
 def stored_plans(store: ObjectStore) -> list[Plan]:

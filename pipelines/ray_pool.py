@@ -12,7 +12,6 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from pipelines.errors import PoolError
 from pipelines.executor import (
     BadRowPolicy,
     ExecutionReport,

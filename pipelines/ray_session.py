@@ -1,7 +1,8 @@
 """Connecting to Ray, and saying in words why a pool cannot be placed instead of waiting for it."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -53,18 +54,33 @@ def connect(settings: RaySettings) -> bool:
                 "address out to use this machine"
             ) from error
         return True
-    paths = [str(_REPOSITORY), *filter(None, [os.environ.get("PYTHONPATH")])]
-    environment = {"PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1"}
-    ray.init(
-        address="local",
-        num_cpus=settings.num_cpus,
-        num_gpus=settings.num_gpus,
-        object_store_memory=settings.object_store_mb * 2**20,
-        include_dashboard=False,
-        runtime_env={"env_vars": {**environment, **settings.runtime_env.get("env_vars", {})}},
-        **quiet,
-    )
+    with _environment_of_workers(settings.runtime_env.get("env_vars", {})):
+        ray.init(
+            address="local",
+            num_cpus=settings.num_cpus,
+            num_gpus=settings.num_gpus,
+            object_store_memory=settings.object_store_mb * 2**20,
+            include_dashboard=False,
+            **quiet,
+        )
     return True
+
+
+@contextmanager
+def _environment_of_workers(more: Mapping[str, str]) -> Iterator[None]:
+    """Environment that a private Ray's processes inherit; a runtime_env would cost seconds per worker instead."""
+    paths = [str(_REPOSITORY), *filter(None, [os.environ.get("PYTHONPATH")])]
+    wanted = {"PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1", **more}
+    before = {name: os.environ.get(name) for name in wanted}
+    os.environ.update(wanted)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
 
 
 def disconnect() -> None:
@@ -101,35 +117,30 @@ def _times(wanted: WorkerResources, offered: Mapping[str, float]) -> int:
     return min(counts, default=10_000)
 
 
-def check_placement(
+def total_resources(nodes: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """CPUs and GPUs of all nodes."""
+    return {name: sum(node.get(name, 0.0) for node in nodes) for name in ("CPU", "GPU")}
+
+
+def placement_error(
     name: str,
     n_workers: int,
     min_workers: int,
     wanted: WorkerResources,
     nodes: Sequence[Mapping[str, float]],
     available: Mapping[str, float],
-) -> int:
-    """How many workers to start: `n_workers`, or as many as fit.
-
-    Raises:
-        PoolError: if fewer than `min_workers` fit, with what was asked and what there is.
-    """
-    fitting = workers_that_fit(wanted, nodes, available)
-    if fitting >= min_workers:
-        return min(n_workers, fitting)
-    asked = f"{wanted.num_cpus:g} CPU and {wanted.num_gpus:g} GPU"
-    total = {key: sum(node.get(key, 0.0) for node in nodes) for key in ("CPU", "GPU")}
-    offered = (
-        f"{len(nodes)} node(s) with {total['CPU']:g} CPU and {total['GPU']:g} GPU, of which "
-        f"{available.get('CPU', 0.0):g} CPU and {available.get('GPU', 0.0):g} GPU are free"
-    )
+) -> PoolError:
+    """The error of a pool that has no room, with what was asked, what there is, and what to do."""
+    total = total_resources(nodes)
     if workers_that_fit(wanted, nodes, total) >= min_workers:
         advice = "wait for the other pools and jobs to end, or ask for fewer workers"
     elif any(_times(wanted, node) for node in nodes):
         advice = "ask for fewer workers, or add nodes"
     else:
         advice = "no single node can hold one worker: ask for less per worker, or add a larger node"
-    raise PoolError(
-        f"pool {name!r}: wanted {n_workers} worker(s) (at least {min_workers}) of {asked} each; the cluster has {offered}, "
-        f"room for {fitting}; {advice}"
+    return PoolError(
+        f"pool {name!r}: wanted {n_workers} worker(s) (at least {min_workers}) of {wanted.num_cpus:g} CPU and "
+        f"{wanted.num_gpus:g} GPU each; the cluster has {len(nodes)} node(s) with {total['CPU']:g} CPU and "
+        f"{total['GPU']:g} GPU, of which {available.get('CPU', 0.0):g} CPU and {available.get('GPU', 0.0):g} GPU are "
+        f"free, room for {workers_that_fit(wanted, nodes, available)}; {advice}"
     )

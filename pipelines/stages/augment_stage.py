@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 import torch
-
 from augment.contract import Augmented, Augmentor
+
 from pipelines.augmentors import AugmentorSettings, build_augmentor
 from pipelines.errors import UnitError
 from pipelines.executor import BadRow, OnBadRow

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from pipelines.parts import RigSettings, Split, SplitSettings, load_split
+from pipelines.stages.clip_table import TakenClip
 from pipelines.stages.clip_views import ViewSettings, on_skeleton, recentred, views
 from poses.motion import MotionClip
 from poses.skeleton import Skeleton, load_skeleton
@@ -37,8 +38,9 @@ class ClipIntake:
         self.skeleton: Skeleton = load_skeleton(settings.skeleton)
         self._split: Split = load_split(settings.split)
 
-    def add(self, clips: Iterable[MotionClip], writer: UnitWriter | None) -> None:
-        """Work on clips; without a writer the result is thrown away, as in a probe."""
+    def add(self, clips: Iterable[MotionClip], writer: UnitWriter | None) -> list[TakenClip]:
+        """Work on clips; without a writer the result is thrown away, as in a probe. Returns those of some part."""
+        taken: list[TakenClip] = []
         for clip in clips:
             part = self._split.part_of(clip.key, clip.subject)
             if part is None:
@@ -46,6 +48,12 @@ class ClipIntake:
                     writer.reject("frames of clips that the split leaves out", len(clip))
                 continue
             self._add(recentred(on_skeleton(clip, self.skeleton)), part, writer)
+            taken.append(
+                TakenClip(
+                    clip.key, clip.subject, clip.action, part, clip.rate_hz, len(clip), clip.source_file
+                )
+            )
+        return taken
 
     def _add(self, clip: MotionClip, part: str, writer: UnitWriter | None) -> None:
         if writer is not None and self._settings.keep_sequences:

@@ -8,6 +8,7 @@ from augment.motion.settings import MotionSettings
 from pipelines.executor import BadRow, OnBadRow
 from pipelines.plan import Unit
 from pipelines.stages.clip_intake import ClipIntake, IntakeSettings
+from pipelines.stages.clip_table import TakenClip, write_clip_table
 from pipelines.stages.quarantined import strict_json
 from storage.commit import UnitCommit, read_commit
 from storage.object_store import open_store
@@ -48,14 +49,18 @@ class GenerateStage:
             return done
         bad = {row.row: row for row in bad_rows}
         first = unit.payload["first_clip"]
+        taken: list[TakenClip] = []
         with UnitWriter(self._store, settings.run_id, unit.unit_id, self._intake.skeleton) as writer:
             for row in range(unit.rows):
                 if row not in bad:
-                    self._intake.add([generate_clip(settings.motion, settings.seed, first + row)], writer)
+                    taken += self._intake.add(
+                        [generate_clip(settings.motion, settings.seed, first + row)], writer
+                    )
                 elif settings.on_bad_row == "skip":
                     writer.reject(f"bad clip: {bad[row].failure.error_class}", 1)
                 else:
                     writer.quarantine([self._quarantined(first + row, bad[row])])
+            write_clip_table(self._store, settings.run_id, unit.unit_id, taken)
             return writer.commit()
 
     def probe(self, unit: Unit, start_row: int, stop_row: int) -> None:

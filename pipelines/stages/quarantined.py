@@ -46,7 +46,9 @@ def pair_json(batch: PoseBatch, row: int) -> str:
 
 def strict_json(values: Mapping[str, Any]) -> str:
     """JSON with sorted keys of values that may be numpy's and may not be finite."""
-    return json.dumps({name: _plain(value) for name, value in values.items()}, sort_keys=True, allow_nan=False)
+    return json.dumps(
+        {name: _plain(value) for name, value in values.items()}, sort_keys=True, allow_nan=False
+    )
 
 
 def _plain(value: Any) -> Any:

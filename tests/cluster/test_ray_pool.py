@@ -91,9 +91,13 @@ def kill_worker_of(pid_file: Path) -> None:
 
 def test_a_unit_that_hangs_is_ended_and_tried_again_elsewhere(tmp_path: Path) -> None:
     executor = RayPoolExecutor(
-        RayPoolSettings(workers=1, ray=RAY, retry=RETRY.model_copy(update={"unit_timeout_s": 0.5, "backoff_s": 0.01}))
+        RayPoolSettings(
+            workers=1, ray=RAY, retry=RETRY.model_copy(update={"unit_timeout_s": 0.5, "backoff_s": 0.01})
+        )
     )
-    report = executor.run(stage_factory(tmp_path, Behaviour(seconds=60.0)), units(1)[:1], lambda _: None, name="slow")
+    report = executor.run(
+        stage_factory(tmp_path, Behaviour(seconds=60.0)), units(1)[:1], lambda _: None, name="slow"
+    )
     assert report.failed[0].failure.error_class == "UnitTimeout"
 
 
@@ -101,7 +105,10 @@ def test_a_unit_that_hangs_is_ended_and_tried_again_elsewhere(tmp_path: Path) ->
     ("wanted", "words"),
     [
         (WorkerResources(num_cpus=64), "no single node can hold one worker"),
-        (WorkerResources(num_cpus=1, num_gpus=1), "wanted 2 worker.*1 CPU and 1 GPU each; the cluster has 1 node.* 0 GPU"),
+        (
+            WorkerResources(num_cpus=1, num_gpus=1),
+            "wanted 2 worker.*1 CPU and 1 GPU each; the cluster has 1 node.* 0 GPU",
+        ),
     ],
 )
 def test_a_pool_that_cannot_be_placed_says_so(tmp_path: Path, wanted: WorkerResources, words: str) -> None:
@@ -153,10 +160,15 @@ def test_a_killed_driver_run_again_doubles_nothing(tmp_path: Path) -> None:
     done = {commit.unit_id for commit in list_commits(store, RUN)}
     assert 2 <= len(done) < 6
     report = pool(2).run(
-        stage_factory(out), [unit for unit in units() if unit.unit_id not in done], lambda _: None, name="again"
+        stage_factory(out),
+        [unit for unit in units() if unit.unit_id not in done],
+        lambda _: None,
+        name="again",
     )
     commits = list_commits(store, RUN)
     assert not report.failed
     manifest = publish_manifest(store, RUN, commits, Dataset.open(tmp_path / "reference").skeleton)
-    assert {commit.unit_id: [file.sha256 for file in commit.files] for commit in commits} == digests(reference)
+    assert {commit.unit_id: [file.sha256 for file in commit.files] for commit in commits} == digests(
+        reference
+    )
     assert manifest.rows == 6 * ROWS

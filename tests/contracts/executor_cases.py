@@ -112,7 +112,9 @@ def units(count: int = 6) -> list[Unit]:
     return [Unit(f"u{index}", "made_up", {}, ROWS) for index in range(count)]
 
 
-def run_and_publish(executor: Executor, url: Path, behaviour: Behaviour = Behaviour(), count: int = 6) -> ExecutionReport:
+def run_and_publish(
+    executor: Executor, url: Path, behaviour: Behaviour = Behaviour(), count: int = 6
+) -> ExecutionReport:
     """Run all units and publish them."""
     report = executor.run(stage_factory(url, behaviour), units(count), lambda _: None, name="test")
     publish_manifest(open_store(url), RUN, report.commits, load_skeleton("h36m_16"))

@@ -1,0 +1,111 @@
+"""Signs of life of a run, in a small file beside its plan, so that `status` works on a job that is dead.
+
+What is done stands in the commits; the heartbeat adds what they cannot tell: since when, how fast, what was tried again
+and what was given up. It is no part of the dataset, and two runs of one plan write different ones.
+"""
+
+import os
+import socket
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from pipelines.executor import ExecutionReport
+from storage.errors import StoreError
+from storage.object_store import ObjectStore
+
+RunState = Literal["running", "done", "failed"]
+_BEAT_S = 2.0
+
+
+class Heartbeat(BaseModel):
+    """What the file holds. Times are seconds since 1970."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    state: RunState
+    started_unix_s: float
+    updated_unix_s: float
+    units_before: int
+    """Units that were done before this attempt began."""
+    units_done: int
+    """Units that this attempt did."""
+    rows_done: int
+    """Pairs that this attempt wrote."""
+    failures: dict[str, int] = {}
+    """Units given up, by class."""
+    retries: dict[str, int] = {}
+    bad_rows: int = 0
+    error: str = ""
+    """First line of what ended the run."""
+    host: str = ""
+    pid: int = 0
+
+
+def heartbeat_path(run_id: str) -> str:
+    """Where the heartbeat of a run stands."""
+    return f"runs/{run_id}/heartbeat.json"
+
+
+def read_heartbeat(store: ObjectStore, run_id: str) -> Heartbeat | None:
+    """The last sign of life; None if there is none, or it cannot be read."""
+    path = heartbeat_path(run_id)
+    if not store.exists(path):
+        return None
+    try:
+        return Heartbeat.model_validate_json(store.read_bytes(path))
+    except (ValidationError, StoreError):
+        return None
+
+
+class HeartbeatWriter:
+    """Writes the heartbeat every two seconds at most, and at the end.
+
+    Args:
+        clock: Seconds since 1970; tests pass their own.
+    """
+
+    def __init__(
+        self, store: ObjectStore, run_id: str, units_before: int, clock: Callable[[], float] = time.time
+    ) -> None:
+        self._store, self._path, self._clock = store, heartbeat_path(run_id), clock
+        self._units_before = units_before
+        self._started_s = self._written_s = clock()
+        self._units_done = self._rows_done = 0
+        self._write("running")
+
+    def unit_done(self, rows: int) -> None:
+        """One more unit is committed."""
+        self._units_done += 1
+        self._rows_done += rows
+        if self._clock() - self._written_s >= _BEAT_S:
+            self._write("running")
+
+    def end(self, report: ExecutionReport | None, error: BaseException | None = None) -> None:
+        """The attempt is over."""
+        failed = error is not None or bool(report and report.failed)
+        self._write("failed" if failed else "done", report, error)
+
+    def _write(
+        self, state: RunState, report: ExecutionReport | None = None, error: BaseException | None = None
+    ) -> None:
+        self._written_s = self._clock()
+        failed: Sequence[str] = [unit.failure.error_class for unit in report.failed] if report else []
+        beat = Heartbeat(
+            state=state,
+            started_unix_s=self._started_s,
+            updated_unix_s=self._written_s,
+            units_before=self._units_before,
+            units_done=self._units_done,
+            rows_done=self._rows_done,
+            failures=dict(Counter(failed)),
+            retries=dict(report.retries) if report else {},
+            bad_rows=sum(map(len, report.bad_rows.values())) if report else 0,
+            error=f"{type(error).__name__}: {error}".splitlines()[0] if error else "",
+            host=socket.gethostname(),
+            pid=os.getpid(),
+        )
+        self._store.write_bytes(self._path, beat.model_dump_json(indent=1).encode())

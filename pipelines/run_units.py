@@ -1,0 +1,140 @@
+"""From a plan to a published dataset: freeze, skip what is committed, run the rest, publish."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from pipelines.context import RunContext
+from pipelines.errors import PoolError
+from pipelines.executor import BadRowPolicy, ExecutionReport, StageFactory, WorkerResources
+from pipelines.heartbeat import HeartbeatWriter
+from pipelines.plan import Plan, freeze_plan
+from poses.skeleton import Skeleton
+from storage.commit import UnitCommit, list_commits
+from storage.manifest import Manifest, publish_manifest
+from storage.object_store import ObjectStore, open_store
+
+_SHOWN_FAILURES = 5
+
+
+@dataclass(frozen=True)
+class UnitsResult:
+    """What became of a plan.
+
+    Attributes:
+        run_id: Of the plan.
+        manifest: The dataset's version that has all units.
+        commits: Of all units, in the plan's order, done now or before.
+        report: Of what was done now.
+    """
+
+    run_id: str
+    manifest: Manifest
+    commits: tuple[UnitCommit, ...]
+    report: ExecutionReport
+
+    @property
+    def n_pairs(self) -> int:
+        """Pairs that the run wrote."""
+        return sum(commit.rows for commit in self.commits)
+
+    @property
+    def rejected(self) -> dict[str, int]:
+        """Rows left out on purpose, by reason."""
+        total: dict[str, int] = {}
+        for commit in self.commits:
+            for reason, count in commit.rejected.items():
+                total[reason] = total.get(reason, 0) + count
+        return dict(sorted(total.items()))
+
+    @property
+    def quarantined(self) -> int:
+        """Rows kept in quarantine."""
+        return sum(commit.quarantined for commit in self.commits)
+
+
+def run_units(
+    plan: Plan,
+    stage_factory: StageFactory,
+    skeleton: Skeleton,
+    context: RunContext,
+    *,
+    resources: WorkerResources = WorkerResources(),
+    bad_rows: BadRowPolicy = BadRowPolicy(),
+    before_publish: Callable[[ObjectStore], None] | None = None,
+) -> UnitsResult:
+    """Do a plan, or what is left of it.
+
+    Args:
+        plan: Frozen here, before any work.
+        stage_factory: Makes the stage on a worker.
+        skeleton: Of the dataset.
+        context: Output, executor, progress.
+        resources: What one worker needs.
+        bad_rows: What becomes of rows that break the stage.
+        before_publish: Last check; what it raises keeps the manifest unpublished.
+
+    Raises:
+        PlanMismatchError: if the output holds another plan.
+        PoolError: if units were given up; the others are committed, and running again tries only those.
+    """
+    store = open_store(context.out_url)
+    resumed = freeze_plan(store, plan, context.accept_other_plan)
+    done = {commit.unit_id: commit for commit in list_commits(store, plan.run_id)} if resumed else {}
+    left = [unit for unit in plan.units if unit.unit_id not in done]
+    context.progress.start(plan.job, len(plan.units), "units")
+    context.progress.advance(plan.job, len(plan.units) - len(left))
+    if resumed:
+        context.progress.log(f"{plan.run_id}: {len(done)} of {len(plan.units)} units were done before")
+    beat = HeartbeatWriter(store, plan.run_id, len(plan.units) - len(left))
+
+    def on_result(commit: UnitCommit) -> None:
+        done[commit.unit_id] = commit
+        beat.unit_done(commit.rows)
+        context.progress.advance(plan.job)
+
+    try:
+        report = context.executor.run(
+            stage_factory,
+            left,
+            on_result,
+            name=plan.job,
+            resources=resources,
+            bad_rows=bad_rows,
+            progress=context.progress,
+        )
+        _refuse_failures(plan, report)
+        if before_publish is not None:
+            before_publish(store)
+    except BaseException as error:
+        beat.end(None, error)
+        raise
+    commits = tuple(done[unit.unit_id] for unit in plan.units)
+    manifest = publish_manifest(store, plan.run_id, commits, skeleton, lineage=lineage_of(plan))
+    beat.end(report)
+    context.progress.finish(plan.job)
+    return UnitsResult(plan.run_id, manifest, commits, report)
+
+
+def lineage_of(plan: Plan) -> dict[str, Any]:
+    """What a manifest tells of the run that made it."""
+    return {
+        "job": plan.job,
+        "recipe": dict(plan.recipe),
+        "inputs": dict(plan.inputs),
+        "weights": dict(plan.weights),
+        "code_version": plan.code_version,
+    }
+
+
+def _refuse_failures(plan: Plan, report: ExecutionReport) -> None:
+    if not report.failed:
+        return
+    shown = "\n".join(f"  {failed.unit_id}: {failed.failure}" for failed in report.failed[:_SHOWN_FAILURES])
+    more = len(report.failed) - _SHOWN_FAILURES
+    rest = f"\n  and {more} more" if more > 0 else ""
+    first = report.failed[0].failure.traceback
+    raise PoolError(
+        f"{plan.run_id}: {len(report.failed)} of {len(plan.units)} units were given up:\n{shown}{rest}\n"
+        f"The others are committed; mend the cause and run again, only these will be tried.\n{first}"
+    )

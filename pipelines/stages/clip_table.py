@@ -1,0 +1,47 @@
+"""Which clips a run took in, and their parts: one small JSON file a unit, beside the plan."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+
+from pipelines.errors import PlanError
+from storage.object_store import ObjectStore
+
+
+@dataclass(frozen=True)
+class TakenClip:
+    """One clip of the dataset."""
+
+    key: str
+    subject: str
+    action: str
+    part: str
+    rate_hz: float
+    n_frames: int
+    source_file: str
+
+
+def write_clip_table(store: ObjectStore, run_id: str, unit_id: str, clips: Sequence[TakenClip]) -> None:
+    """Write the clips of one unit; equal bytes for equal clips."""
+    rows = [asdict(clip) for clip in clips]
+    store.write_bytes(f"runs/{run_id}/clips/{unit_id}.json", json.dumps(rows, indent=1).encode())
+
+
+def read_clip_table(store: ObjectStore, run_id: str) -> list[TakenClip]:
+    """The clips of all units of a run, in the units' order."""
+    clips: list[TakenClip] = []
+    for path in store.list(f"runs/{run_id}/clips"):
+        clips += [TakenClip(**row) for row in json.loads(store.read_bytes(path))]
+    return clips
+
+
+def refuse_repeated_clips(store: ObjectStore, run_id: str) -> None:
+    """Raise PlanError if two clips share a key: their rows would share ids."""
+    first_file: dict[str, str] = {}
+    for clip in read_clip_table(store, run_id):
+        if clip.key in first_file:
+            raise PlanError(
+                f"clip {clip.key!r} comes from {first_file[clip.key]} and from {clip.source_file}; keys must be unique: "
+                "leave one out with options.exclude, or give the files other keys (options.index_csv)"
+            )
+        first_file[clip.key] = clip.source_file
