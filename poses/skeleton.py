@@ -34,7 +34,8 @@ class Skeleton:
         joints: Joint names in array order; canonical names are shared by all skeletons.
         parents: Index of each joint's parent; -1 for the one root.
         mirror_pairs: (left, right) joint names that change places when a pose is mirrored.
-        bone_length_groups: Group name -> bones that share one length ratio; covers every bone once.
+        bone_length_groups: Group name -> bones that share one length ratio; covers every bone once. If not given,
+            left and right bones share a group and every other bone has its own.
         body_parts: Part name -> bones whose Gram matrix one discriminator branch sees; may overlap.
         frozen_direction_bones: Bones whose direction the augmentor leaves alone.
         frozen_length_bones: Bones whose length the augmentor leaves alone.
@@ -64,7 +65,7 @@ class Skeleton:
         if not self.feedback_weights:
             object.__setattr__(self, "feedback_weights", (1.0,) * len(self.joints))
         if not self.bone_length_groups:
-            object.__setattr__(self, "bone_length_groups", {bone: (bone,) for bone in self.bones})
+            object.__setattr__(self, "bone_length_groups", _mirrored_groups(self.bones, self.mirror_pairs))
         self._check()
 
     def __hash__(self) -> int:
@@ -260,22 +261,42 @@ def joint_map(source: Skeleton, target: Skeleton) -> JointMap:
     Raises:
         SkeletonError: names every target joint that can be neither copied nor derived.
     """
-    found = dict(zip(source.joints, np.eye(source.n_joints), strict=True))
-    recipes = [(joint, recipe) for joint, choices in target.derived.items() for recipe in choices]
-    for _ in recipes:
-        for joint, recipe in recipes:
-            if joint not in found and all(part in found for part in recipe):
-                found[joint] = sum(
-                    (weight * found[part] for part, weight in recipe.items()), np.zeros(source.n_joints)
-                )
-    missing = [joint for joint in target.joints if joint not in found]
+    known = dict(zip(source.joints, np.eye(source.n_joints), strict=True))
+    found = {joint: _derive(joint, known, target, ()) for joint in target.joints}
+    missing = [joint for joint, row in found.items() if row is None]
     if missing:
         raise SkeletonError(
             f"cannot map skeleton {source.name!r} to {target.name!r}: no {', '.join(missing)} in the source and no "
             f"recipe under 'derived' that its joints satisfy; the source joints are {', '.join(source.joints)}"
         )
-    weights = np.stack([found[joint] for joint in target.joints])
+    weights = np.stack([row for row in found.values() if row is not None])
     return JointMap(source, target, weights)
+
+
+def _derive(
+    joint: str, known: Mapping[str, np.ndarray], target: Skeleton, asking: tuple[str, ...]
+) -> np.ndarray | None:
+    """Weights of a joint over the source joints by its first recipe that works out; None if none does."""
+    if joint in known:
+        return known[joint]
+    for recipe in target.derived.get(joint, ()) if joint not in asking else ():
+        parts = {part: _derive(part, known, target, (*asking, joint)) for part in recipe}
+        rows = [weight * row for (part, weight) in recipe.items() if (row := parts[part]) is not None]
+        if len(rows) == len(recipe):
+            return np.sum(rows, axis=0)
+    return None
+
+
+def _mirrored_groups(
+    bones: Sequence[str], mirror_pairs: Sequence[tuple[str, str]]
+) -> dict[str, tuple[str, ...]]:
+    partner = {joint: pair for pair in mirror_pairs for joint in pair}
+    groups: dict[str, tuple[str, ...]] = {}
+    for bone in bones:
+        pair = partner.get(bone, (bone,))
+        members = tuple(joint for joint in pair if joint in bones)
+        groups.setdefault(members[0].removeprefix("left_"), members)
+    return groups
 
 
 def _index_array(values: Sequence[int]) -> np.ndarray:
