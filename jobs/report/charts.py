@@ -28,7 +28,9 @@ def histogram_pair(
     ticks: Sequence[float] | None = None,
 ) -> Markup:
     """Two distributions on one axis, each as a smooth outline with the same area; medians as small marks."""
-    series = [(css, v[np.isfinite(v)]) for css, v in (("source", source), ("augmented", augmented)) if v is not None]
+    series = [
+        (css, v[np.isfinite(v)]) for css, v in (("source", source), ("augmented", augmented)) if v is not None
+    ]
     series = [(css, v) for css, v in series if len(v)]
     if not series:
         return nothing(width, height, "no values")
@@ -95,7 +97,11 @@ def viewpoint_map(share: Float[np.ndarray, "E A"], css: str, peak: float, descri
     for e, a in zip(*np.nonzero(level), strict=True):
         left, right = plot.x(AZIMUTH_EDGES_DEG[a]), plot.x(AZIMUTH_EDGES_DEG[a + 1])
         top, bottom = plot.y(ELEVATION_EDGES_DEG[e + 1]), plot.y(ELEVATION_EDGES_DEG[e])
-        parts.append(svg.rectangle(left + 0.4, top + 0.4, right - left - 0.8, bottom - top - 0.8, f"cell {css} l{level[e, a]}"))
+        parts.append(
+            svg.rectangle(
+                left + 0.4, top + 0.4, right - left - 0.8, bottom - top - 0.8, f"cell {css} l{level[e, a]}"
+            )
+        )
     for azimuth, words in ((-180, ""), (-90, "right side"), (0, "in front"), (90, "left side"), (180, "")):
         parts.append(svg.line(plot.x(azimuth), plot.top, plot.x(azimuth), plot.y(-90), "meridian"))
         parts.append(svg.text(plot.x(azimuth), height - 10, words))
@@ -123,17 +129,47 @@ def curves(
     everything = np.concatenate([v for _, v in usable])
     domain = y_domain or svg.nice_domain(everything, 4, include_zero=bool(np.nanmin(everything) >= 0))
     x_low, x_high = float(steps.min()), float(steps.max())
-    plot = svg.Plot(width, height, (x_low, x_high if x_high > x_low else x_low + 1), domain, left=46, right=12, top=10)
+    plot = svg.Plot(
+        width, height, (x_low, x_high if x_high > x_low else x_low + 1), domain, left=46, right=12, top=10
+    )
     parts = _y_axis(plot) + _x_axis(plot, 4)
     for css, values in usable:
         finite = np.isfinite(values)
         at, raw = thin(steps[finite], values[finite], 240)
         clipped = np.clip(raw, *domain)
-        parts.append(svg.polyline([(plot.x(s), plot.y(v)) for s, v in zip(at, clipped, strict=True)], f"raw {css}"))
+        parts.append(
+            svg.polyline([(plot.x(s), plot.y(v)) for s, v in zip(at, clipped, strict=True)], f"raw {css}")
+        )
         smooth = np.clip(running_median(raw, max(1, len(raw) // 24)), *domain)
-        parts.append(svg.polyline([(plot.x(s), plot.y(v)) for s, v in zip(at, smooth, strict=True)], f"curve {css}"))
+        parts.append(
+            svg.polyline([(plot.x(s), plot.y(v)) for s, v in zip(at, smooth, strict=True)], f"curve {css}")
+        )
         if len(at) == 1:
             parts.append(svg.circle(plot.x(at[0]), plot.y(clipped[0]), 3.4, f"dot {css}"))
+    return svg.picture(width, height, parts, description)
+
+
+def bar_pairs(
+    before: Float[np.ndarray, " N"], after: Float[np.ndarray, " N"], ends: tuple[str, str], description: str
+) -> Markup:
+    """Two bars a bin, the earlier one grey; the axis names its two ends only."""
+    width, height = 260.0, 150.0
+    top = svg.nice_domain(np.concatenate([before, after, [0.0]]), 3, include_zero=True)
+    plot = svg.Plot(
+        width, height, (0, len(after)), (0, max(top[1], float(after.max()), float(before.max()))), left=34
+    )
+    parts = _y_axis(plot)
+    bar = (plot.x(1) - plot.x(0)) * 0.38
+    for i, pair in enumerate(zip(before, after, strict=True)):
+        for css, value, offset in (("source", pair[0], -bar), ("augmented", pair[1], 0.0)):
+            y = plot.y(float(value))
+            parts.append(
+                svg.rectangle(
+                    plot.x(i + 0.5) + offset, y, bar * 0.92, plot.y(0) - y, f"solid {css}", ' rx="1.5"'
+                )
+            )
+    parts.append(svg.text(plot.left, height - 8, ends[0], anchor="start"))
+    parts.append(svg.text(width - plot.right, height - 8, ends[1], anchor="end"))
     return svg.picture(width, height, parts, description)
 
 
@@ -165,7 +201,9 @@ def _density(values: Float[np.ndarray, " N"], edges: Float[np.ndarray, " E"]) ->
     return smooth / max(1, len(values))
 
 
-def _x_axis(plot: svg.Plot, wanted: int, grid: bool = False, values: Sequence[float] | None = None) -> list[str]:
+def _x_axis(
+    plot: svg.Plot, wanted: int, grid: bool = False, values: Sequence[float] | None = None
+) -> list[str]:
     base = plot.height - plot.bottom
     ticks, step = (list(values), values[1] - values[0]) if values else svg.nice_ticks(*plot.x_domain, wanted)
     parts = [svg.line(plot.left, base, plot.width - plot.right, base, "axis")]

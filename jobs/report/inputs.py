@@ -59,7 +59,9 @@ class EvaluationTable:
         wanted = (len(self.rows), len(self.columns))
         for name, values in (("mean", self.mean), ("spread", self.spread)):
             if values is not None and values.shape != wanted:
-                raise ReportError(f"evaluation table '{self.protocol}': '{name}' must be {wanted} (rows, columns), got {values.shape}")
+                raise ReportError(
+                    f"evaluation table '{self.protocol}': '{name}' must be {wanted} (rows, columns), got {values.shape}"
+                )
 
 
 @dataclass(frozen=True)

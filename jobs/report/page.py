@@ -42,7 +42,11 @@ def write_report(inputs: ReportInputs, path: str | Path) -> Path:
 def render_report(inputs: ReportInputs) -> str:
     """The page as text."""
     environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(_HERE), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        loader=jinja2.FileSystemLoader(_HERE),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
     script = (_HERE / "page.js").read_text(encoding="utf-8")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
@@ -63,7 +67,10 @@ def _hero(inputs: ReportInputs) -> dict[str, Any]:
     return {
         "title": inputs.title,
         "subtitle": inputs.subtitle,
-        "kicker": " · ".join(str(inputs.facts[key]) for key in ("job", "run", "finished") if key in inputs.facts) or "Report of a run",
+        "kicker": " · ".join(
+            str(inputs.facts[key]) for key in ("job", "run", "finished") if key in inputs.facts
+        )
+        or "Report of a run",
         "notes": list(inputs.notes),
         "hero": sections.hero_picture(inputs),
         "headlines": results.headlines(inputs),
@@ -73,10 +80,21 @@ def _hero(inputs: ReportInputs) -> dict[str, Any]:
 
 
 def _coverage(inputs: ReportInputs) -> dict[str, Any]:
-    samples = {name: s for name, s in (("source", inputs.source), ("augmented", inputs.augmented)) if s is not None and len(s)}
+    samples = {
+        name: s
+        for name, s in (("source", inputs.source), ("augmented", inputs.augmented))
+        if s is not None and len(s)
+    }
     drawn = " and ".join(f"{thousands(len(sample))} {name} poses" for name, sample in samples.items())
     if not samples:
-        return {"has_samples": False, "spread_lead": "", "views": [], "sizes": [], "angles": [], "lengths": None}
+        return {
+            "has_samples": False,
+            "spread_lead": "",
+            "views": [],
+            "sizes": [],
+            "angles": [],
+            "lengths": None,
+        }
     return {
         "has_samples": True,
         "spread_lead": f"How the recorded poses and the augmented ones spread, drawn from {drawn}.",
@@ -90,6 +108,7 @@ def _coverage(inputs: ReportInputs) -> dict[str, Any]:
 def _loop(inputs: ReportInputs) -> dict[str, Any]:
     return {
         "losses": learning.loss_panels(inputs.metrics),
+        "steering": learning.steering_panels(inputs.metrics),
         "feedback": learning.feedback_panels(inputs.metrics),
         "others": learning.other_panels(inputs.metrics),
     }
@@ -101,7 +120,10 @@ def _rows(inputs: ReportInputs) -> dict[str, Any]:
     if inputs.kept is not None and total:
         counts.append(_count("Kept", inputs.kept, total, "k-kept"))
         ordered = sorted(inputs.rejected.items(), key=lambda item: -item[1])
-        counts += [_count(f"Rejected: {sections.words(reason)}", n, total, f"k-{i % 5}") for i, (reason, n) in enumerate(ordered)]
+        counts += [
+            _count(f"Rejected: {sections.words(reason)}", n, total, f"k-{i % 5}")
+            for i, (reason, n) in enumerate(ordered)
+        ]
     shown = list(inputs.quarantined)[:_SHOWN_QUARANTINE]
     in_all = max(inputs.quarantined_total, len(inputs.quarantined))
     return {
@@ -113,7 +135,13 @@ def _rows(inputs: ReportInputs) -> dict[str, Any]:
 
 
 def _count(name: str, rows: int, total: int, css: str) -> dict[str, Any]:
-    return {"name": name, "rows": thousands(rows), "percent": percent(rows / total, 2), "part": rows / total, "css": css}
+    return {
+        "name": name,
+        "rows": thousands(rows),
+        "percent": percent(rows / total, 2),
+        "part": rows / total,
+        "css": css,
+    }
 
 
 def _run(inputs: ReportInputs) -> dict[str, Any]:

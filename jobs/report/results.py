@@ -53,9 +53,20 @@ def table_view(table: EvaluationTable) -> TableView:
         cells = tuple(_cell(table, r, c, base, finite) for c in range(len(table.columns)))
         rows.append((words(row), cells))
     seeds = f"mean and standard deviation of {table.seeds} seeds" if table.seeds > 1 else "one seed"
-    note = f"{seeds[0].upper()}{seeds[1:]}; lower is better; the change is against “{words(table.columns[base])}”." if table.columns else ""
+    note = (
+        f"{seeds[0].upper()}{seeds[1:]}; lower is better; the change is against “{words(table.columns[base])}”."
+        if table.columns
+        else ""
+    )
     columns = tuple(words(column) for column in table.columns)
-    return TableView(table.protocol, table.unit, columns, words(table.columns[base]) if table.columns else "", tuple(rows), note)
+    return TableView(
+        table.protocol,
+        table.unit,
+        columns,
+        words(table.columns[base]) if table.columns else "",
+        tuple(rows),
+        note,
+    )
 
 
 def headlines(inputs: ReportInputs) -> list[Headline]:
@@ -67,11 +78,24 @@ def headlines(inputs: ReportInputs) -> list[Headline]:
             found.append(Headline(compact(dataset.rows), label))
     made = (inputs.kept or 0) + sum(inputs.rejected.values())
     if inputs.kept is not None and made:
-        found.append(Headline(percent(inputs.kept / made), "of the augmented poses kept", f"{compact(made - inputs.kept)} rejected, each with its reason"))
+        found.append(
+            Headline(
+                percent(inputs.kept / made),
+                "of augmented poses kept",
+                f"{compact(made - inputs.kept)} rejected, each with its reason",
+            )
+        )
     worth = improvement(inputs.evaluations[0]) if inputs.evaluations else None
     if worth is not None:
         change, rows, column = worth
-        found.append(Headline(signed(100 * change, 0, " %"), f"error on {rows}", f"{words(column)}, mean over the rows", good=change < 0))
+        found.append(
+            Headline(
+                signed(100 * change, 0, " %"),
+                f"error on {rows}",
+                f"{words(column)}, mean over the rows",
+                good=change < 0,
+            )
+        )
     if inputs.stage_seconds:
         found.append(Headline(duration_text(sum(inputs.stage_seconds.values())), "from start to finish"))
     return found

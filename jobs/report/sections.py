@@ -62,7 +62,10 @@ def hero_picture(inputs: ReportInputs) -> Markup | None:
     """The augmented pose of a pair that changed as pairs do (the median), over its pale source; None without pairs."""
     if not inputs.pairs:
         return None
-    turns = [mean_bone_turn_deg(p.source_joints_camera_m, p.augmented_joints_camera_m, inputs.skeleton) for p in inputs.pairs]
+    turns = [
+        mean_bone_turn_deg(p.source_joints_camera_m, p.augmented_joints_camera_m, inputs.skeleton)
+        for p in inputs.pairs
+    ]
     pair = inputs.pairs[int(np.argsort(turns)[len(turns) // 2])]
     return draw_space(
         in_body_axes(pair.augmented_joints_camera_m, inputs.skeleton),
@@ -79,12 +82,16 @@ def view_panels(inputs: ReportInputs) -> list[Panel]:
     shares: list[tuple[str, str, np.ndarray, int, Summary]] = []
     for css, title, sample in _samples(inputs):
         azimuth, elevation = viewpoint_deg(sample.joints_camera_m, inputs.skeleton)
-        shares.append((css, title, viewpoint_histogram(azimuth, elevation), len(sample), summarise(elevation)))
+        shares.append(
+            (css, title, viewpoint_histogram(azimuth, elevation), len(sample), summarise(elevation))
+        )
     peak = max((float(np.quantile(s[s > 0], 0.98)) for _, _, s, _, _ in shares if (s > 0).any()), default=1.0)
     return [
         Panel(
             title=title,
-            picture=charts.viewpoint_map(share, css, peak, f"{title}: where the camera stands, as the person sees it"),
+            picture=charts.viewpoint_map(
+                share, css, peak, f"{title}: where the camera stands, as the person sees it"
+            ),
             note=f"Seen from {viewpoint_coverage(share, rows):.0%} of the sphere; camera height {signed(e.low)}° to {signed(e.high)}° for 9 poses in 10.",
         )
         for css, title, share, rows, e in shares
@@ -96,10 +103,14 @@ def size_panels(inputs: ReportInputs) -> list[Panel]:
     skeleton = inputs.skeleton
     depth = _per_sample(inputs, lambda s: root_depth_m(s.joints_camera_m, skeleton))
     extent = _per_sample(inputs, lambda s: 100 * extent_fraction(s.keypoints_px, s.image_size_px))
-    across = _per_sample(inputs, lambda s: 100 * (s.keypoints_px.mean(1)[:, 0] / np.maximum(s.image_size_px[:, 0], 1)))
+    across = _per_sample(
+        inputs, lambda s: 100 * (s.keypoints_px.mean(1)[:, 0] / np.maximum(s.image_size_px[:, 0], 1))
+    )
     return [
         _pair_panel("Distance to the camera", "Root joint, metres", depth, "{:.1f} m"),
-        _pair_panel("Size in the image", "Longer side of the person, % of the image's height", extent, "{:.0f} %"),
+        _pair_panel(
+            "Size in the image", "Longer side of the person, % of the image's height", extent, "{:.0f} %"
+        ),
         _pair_panel("Place in the image", "Middle of the person, % of the image's width", across, "{:.0f} %"),
     ]
 
@@ -113,10 +124,23 @@ def angle_panels(inputs: ReportInputs) -> list[Panel]:
         if not any(np.isfinite(v).any() for v in columns.values()):
             continue
         picture = charts.histogram_pair(
-            columns.get("source"), columns.get("augmented"), f"Angle of the bone {bone_words(bone)}", (0, 180), 240, 118, 36, (0, 60, 120, 180)
+            columns.get("source"),
+            columns.get("augmented"),
+            f"Angle of the bone {bone_words(bone)}",
+            (0, 180),
+            240,
+            118,
+            36,
+            (0, 60, 120, 180),
         )
         spread = {css: f"{summarise(v).width:.0f}°" for css, v in columns.items()}
-        panels.append(Panel(bone_words(bone), picture, numbers=((("range"), spread.get("source", ""), spread.get("augmented", "")),)))
+        panels.append(
+            Panel(
+                bone_words(bone),
+                picture,
+                numbers=((("range"), spread.get("source", ""), spread.get("augmented", "")),),
+            )
+        )
     return panels
 
 
@@ -130,10 +154,20 @@ def length_panel(inputs: ReportInputs) -> Panel:
     third = -(-len(labels) // 3)
     domain = charts.range_domain([s for part in rows.values() for s in part])
     pictures = [
-        charts.range_rows(labels[part], _cut(rows.get("source"), part), _cut(rows.get("augmented"), part), "Bone lengths in centimetres", domain)
+        charts.range_rows(
+            labels[part],
+            _cut(rows.get("source"), part),
+            _cut(rows.get("augmented"), part),
+            "Bone lengths in centimetres",
+            domain,
+        )
         for part in (slice(start, start + third) for start in range(0, len(labels), third))
     ]
-    return Panel("Bone lengths", Markup("").join(Markup('<div>{}</div>').format(p) for p in pictures), "Centimetres; the bar holds 9 poses in 10, the dot is the median")
+    return Panel(
+        "Bone lengths",
+        Markup("").join(Markup("<div>{}</div>").format(p) for p in pictures),
+        "Centimetres; the bar holds 9 poses in 10, the dot is the median",
+    )
 
 
 def words(name: str) -> str:
@@ -194,7 +228,10 @@ def _pair_panel(title: str, note: str, values: Mapping[str, np.ndarray], form: s
     picture = charts.histogram_pair(values.get("source"), values.get("augmented"), f"{title}: {note}")
     summaries = {css: summarise(v) for css, v in values.items()}
     numbers = (
-        ("median", *(form.format(summaries[c].median) if c in summaries else "" for c in ("source", "augmented"))),
+        (
+            "median",
+            *(form.format(summaries[c].median) if c in summaries else "" for c in ("source", "augmented")),
+        ),
         ("9 in 10", *(_span(summaries[c], form) if c in summaries else "" for c in ("source", "augmented"))),
     )
     return Panel(title, picture, note, numbers)

@@ -93,7 +93,10 @@ def project(points_m: Float[np.ndarray, "P 3"], yaw_deg: float) -> Float[np.ndar
 
 
 def draw_space(
-    joints_m: Float[np.ndarray, "J 3"], skeleton: Skeleton, description: str, ghost_m: Float[np.ndarray, "J 3"] | None = None
+    joints_m: Float[np.ndarray, "J 3"],
+    skeleton: Skeleton,
+    description: str,
+    ghost_m: Float[np.ndarray, "J 3"] | None = None,
 ) -> Markup:
     """A pose in space with its floor; `ghost_m` is a second pose drawn behind it, pale."""
     poses_m = [joints_m] if ghost_m is None else [joints_m, ghost_m]
@@ -105,7 +108,9 @@ def draw_space(
     frames.append(skeleton_wireframe(joints_m, skeleton))
     model = merge(*frames)
     middle = np.array([0.0, (lowest + highest) / 2, 0.0])
-    model = Wireframe(np.where(np.isfinite(model.points_m), model.points_m, 0) - middle, model.edges, model.nodes)
+    model = Wireframe(
+        np.where(np.isfinite(model.points_m), model.points_m, 0) - middle, model.edges, model.nodes
+    )
     return _draw_wireframe(model, description)
 
 
@@ -162,7 +167,9 @@ def draw_image(
 
 
 def shared_window(
-    keypoints_px: list[Float[np.ndarray, "J 2"]], image_sizes_px: list[Float[np.ndarray, " 2"]], margin: float = 1.35
+    keypoints_px: list[Float[np.ndarray, "J 2"]],
+    image_sizes_px: list[Float[np.ndarray, " 2"]],
+    margin: float = 1.35,
 ) -> float:
     """Smallest window, as a part of the image's longer side, that holds each of the poses with some air; at most 1."""
     needed = [0.3]

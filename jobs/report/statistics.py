@@ -50,9 +50,7 @@ def bone_lengths_m(joints_m: Float[np.ndarray, "N J 3"], skeleton: Skeleton) -> 
     return np.linalg.norm(bone_vectors_m(joints_m, skeleton), axis=-1)
 
 
-def body_axes(
-    joints_m: Float[np.ndarray, "N J 3"], skeleton: Skeleton
-) -> Float[np.ndarray, "N 3 3"]:
+def body_axes(joints_m: Float[np.ndarray, "N J 3"], skeleton: Skeleton) -> Float[np.ndarray, "N 3 3"]:
     """The person's own axes as rows: left, up, forward; orthonormal and right-handed.
 
     Up goes from the middle of the hips to the middle of the shoulders, left from the right hip to the left one.
@@ -74,7 +72,11 @@ def bone_angles_deg(joints_m: Float[np.ndarray, "N J 3"], skeleton: Skeleton) ->
     directions = _unit(bone_vectors_m(joints_m, skeleton))
     names = list(skeleton.bones)
     root = skeleton.joints[skeleton.root_index]
-    up = body_axes(joints_m, skeleton)[:, 1] if has_body_frame(skeleton) else np.full_like(directions[:, 0], np.nan)
+    up = (
+        body_axes(joints_m, skeleton)[:, 1]
+        if has_body_frame(skeleton)
+        else np.full_like(directions[:, 0], np.nan)
+    )
     reference = np.empty_like(directions)
     for k, parent_joint in enumerate(skeleton.bone_parent_index):
         parent_name = skeleton.joints[int(parent_joint)]
@@ -111,7 +113,9 @@ def viewpoint_histogram(
 ) -> Float[np.ndarray, "E A"]:
     """Share of poses in each cell of 10 x 10 degrees: elevation from -90 up, azimuth from -180 right."""
     finite = np.isfinite(azimuth_deg) & np.isfinite(elevation_deg)
-    counts, _, _ = np.histogram2d(elevation_deg[finite], azimuth_deg[finite], bins=(ELEVATION_EDGES_DEG, AZIMUTH_EDGES_DEG))
+    counts, _, _ = np.histogram2d(
+        elevation_deg[finite], azimuth_deg[finite], bins=(ELEVATION_EDGES_DEG, AZIMUTH_EDGES_DEG)
+    )
     return counts / max(1.0, counts.sum())
 
 

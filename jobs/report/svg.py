@@ -28,10 +28,16 @@ class Plot:
 
     def y(self, value: float) -> float:
         low, high = self.y_domain
-        return self.height - self.bottom - (value - low) / ((high - low) or 1) * (self.height - self.top - self.bottom)
+        return (
+            self.height
+            - self.bottom
+            - (value - low) / ((high - low) or 1) * (self.height - self.top - self.bottom)
+        )
 
 
-def picture(width: float, height: float, parts: Iterable[str], description: str, css: str = "chart") -> Markup:
+def picture(
+    width: float, height: float, parts: Iterable[str], description: str, css: str = "chart"
+) -> Markup:
     """An `<svg>` that scales with its column and says to screen readers what it shows."""
     body = "".join(parts)
     return Markup(
@@ -44,21 +50,21 @@ def number(value: float) -> str:
     """One decimal, no trailing zero, and never `nan` in a path."""
     if not math.isfinite(value):
         return "0"
-    return f"{value:.1f}".removesuffix(".0").replace("-0", "0") if abs(value) < 0.05 else f"{value:.1f}".removesuffix(".0")
+    return (
+        f"{value:.1f}".removesuffix(".0").replace("-0", "0")
+        if abs(value) < 0.05
+        else f"{value:.1f}".removesuffix(".0")
+    )
 
 
 def line(x1: float, y1: float, x2: float, y2: float, css: str, extra: str = "") -> str:
     """A straight line."""
-    return (
-        f'<line class="{css}" x1="{number(x1)}" y1="{number(y1)}" x2="{number(x2)}" y2="{number(y2)}"{extra}/>'
-    )
+    return f'<line class="{css}" x1="{number(x1)}" y1="{number(y1)}" x2="{number(x2)}" y2="{number(y2)}"{extra}/>'
 
 
 def rectangle(x: float, y: float, width: float, height: float, css: str, extra: str = "") -> str:
     """An axis-parallel rectangle."""
-    return (
-        f'<rect class="{css}" x="{number(x)}" y="{number(y)}" width="{number(width)}" height="{number(height)}"{extra}/>'
-    )
+    return f'<rect class="{css}" x="{number(x)}" y="{number(y)}" width="{number(width)}" height="{number(height)}"{extra}/>'
 
 
 def circle(x: float, y: float, radius: float, css: str, extra: str = "") -> str:
@@ -68,7 +74,9 @@ def circle(x: float, y: float, radius: float, css: str, extra: str = "") -> str:
 
 def text(x: float, y: float, words: str, css: str = "tick", anchor: str = "middle") -> str:
     """Words at a point; they are escaped here."""
-    return f'<text class="{css}" x="{number(x)}" y="{number(y)}" text-anchor="{anchor}">{escape(words)}</text>'
+    return (
+        f'<text class="{css}" x="{number(x)}" y="{number(y)}" text-anchor="{anchor}">{escape(words)}</text>'
+    )
 
 
 def polyline(points: Sequence[tuple[float, float]], css: str) -> str:

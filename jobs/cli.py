@@ -1,0 +1,261 @@
+"""The terminal: `posemill run | plan | resume | status | inspect | verify | report | doctor | demo`.
+
+Exit codes: 0 done, 1 failed, 2 the user's input. Heavy imports happen inside the commands, so that `--help` is quick.
+"""
+
+import json
+import os
+import sys
+from typing import Annotated, Any, NoReturn
+
+import typer
+
+from poses.errors import PosemillError
+
+app = typer.Typer(
+    name="posemill",
+    help="Builds 3D human pose datasets: real motion in, augmented and verified 2D-3D pairs out.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    rich_markup_mode=None,
+)
+DONE, FAILED, USER_INPUT = 0, 1, 2
+_USER_ERRORS = {
+    "RecipeError", "SettingsError", "PlanError", "DatasetError", "ImporterError", "SkeletonError", "CheckpointError", "ReportError",
+}  # fmt: skip
+
+RecipeArgument = Annotated[
+    str, typer.Argument(help="A recipe: a YAML file, or the name of a built-in one (demo, cmu_hdm05, ...).")
+]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set", metavar="KEY=VALUE", help="Change one value, such as loop.rounds=8. May be repeated."
+    ),
+]
+OutOption = Annotated[
+    str | None, typer.Option("--out", help="Where to write (a folder or URL); the same as --set out=...")
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")]
+QuietOption = Annotated[bool, typer.Option("--quiet", help="No progress, only messages.")]
+DatasetArgument = Annotated[
+    str, typer.Argument(help="A posemill dataset, or the folder of a run (then all its datasets).")
+]
+RunArgument = Annotated[str, typer.Argument(help="The folder or URL that a run writes (its `out`).")]
+
+
+@app.callback()
+def _options(
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version and stop.", is_eager=True)
+    ] = False,
+) -> None:
+    if debug:
+        os.environ["POSEMILL_DEBUG"] = "1"
+    if version:
+        from jobs.doctor import own_version
+
+        print(f"posemill {own_version()}")
+        raise typer.Exit
+
+
+@app.command()
+def run(
+    recipe: RecipeArgument,
+    changes: SetOption = None,
+    out: OutOption = None,
+    add: Annotated[
+        bool, typer.Option("--add", help="Add to an output that holds another plan, instead of refusing.")
+    ] = False,
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Do a job. Running it again on the same output resumes it."""
+    from jobs.running import run_recipe
+
+    _show_run(
+        run_recipe(recipe, _changes(changes, out), accept_other_plan=add, quiet=quiet or as_json), as_json
+    )
+
+
+@app.command()
+def resume(
+    out: RunArgument, changes: SetOption = None, as_json: JsonOption = False, quiet: QuietOption = False
+) -> None:
+    """Go on with a run that was stopped, with the recipe that it keeps."""
+    from jobs.running import resume_run
+
+    _show_run(resume_run(out, changes or [], quiet=quiet or as_json), as_json)
+
+
+@app.command()
+def demo(
+    out: Annotated[str, typer.Option("--out", help="Where to write.")] = "runs/demo",
+    changes: SetOption = None,
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """The main job from end to end on an embedded source of motion; needs no data."""
+    from jobs.running import run_recipe
+
+    _show_run(run_recipe("demo", _changes(changes, out), quiet=quiet or as_json), as_json)
+
+
+@app.command()
+def plan(
+    recipe: RecipeArgument, changes: SetOption = None, out: OutOption = None, as_json: JsonOption = False
+) -> None:
+    """Say what a recipe would do, without doing it."""
+    from jobs.planning import plan_recipe
+
+    summary = plan_recipe(recipe, _changes(changes, out))
+    _print(summary.to_dict(), as_json, summary.lines())
+
+
+@app.command()
+def status(out: RunArgument, as_json: JsonOption = False) -> None:
+    """How far a run is."""
+    from jobs.status import run_status
+
+    found = run_status(out)
+    _print(found.to_dict(), as_json, found.lines())
+
+
+@app.command()
+def inspect(
+    dataset: DatasetArgument,
+    version: Annotated[
+        int | None, typer.Option("--version", help="A version of the dataset; the latest without.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """What a dataset holds."""
+    from jobs.inspection import inspect_dataset
+    from jobs.locate import dataset_urls
+
+    found = [inspect_dataset(url, version) for url in dataset_urls(dataset)]
+    lines = [line for one in found for line in (*one.lines(), "")]
+    _print([one.to_dict() for one in found], as_json, lines[:-1])
+
+
+@app.command()
+def verify(
+    dataset: DatasetArgument,
+    version: Annotated[
+        int | None, typer.Option("--version", help="A version of the dataset; the latest without.")
+    ] = None,
+    digests: Annotated[bool, typer.Option(help="Recompute every sha256.")] = True,
+    tolerance: Annotated[
+        float,
+        typer.Option(
+            min=0, help="Allowed distance between 2D and projected 3D, px per 1,000 px of image width."
+        ),
+    ] = 1.0,
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Recompute digests and check the geometry: does the 3D project onto the 2D? Exit code 1 if anything is wrong."""
+    from jobs.locate import dataset_urls
+    from jobs.progress import progress_for
+    from jobs.verify import verify_dataset
+    from storage.reader import Dataset
+
+    progress = progress_for(sys.stderr, quiet or as_json)
+    try:
+        results = [
+            verify_dataset(Dataset.open(url, version), progress, digests, tolerance)
+            for url in dataset_urls(dataset)
+        ]
+    finally:
+        progress.close()
+    _print(
+        [result.to_dict() for result in results],
+        as_json,
+        [line for result in results for line in result.lines()],
+    )
+    if not all(result.ok for result in results):
+        raise typer.Exit(FAILED)
+
+
+@app.command()
+def report(
+    out: RunArgument,
+    output: Annotated[
+        str | None, typer.Option("--output", "-o", help="The HTML file; OUT/report.html without.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Write the HTML report of a run or a dataset."""
+    from jobs.report.publish import publish_report
+
+    written = publish_report(out, output)
+    _print({"report": written}, as_json, [f"report: {written}"])
+
+
+@app.command()
+def doctor(
+    folder: Annotated[str, typer.Option("--folder", help="Where runs shall be written.")] = ".",
+    as_json: JsonOption = False,
+) -> None:
+    """What this machine has, and what posemill misses. Exit code 1 if something it needs is not there."""
+    from jobs.doctor import examine, lines, to_json
+
+    checks = examine(folder)
+    found = to_json(checks)
+    _print(found, as_json, lines(checks))
+    if not found["ok"]:
+        raise typer.Exit(FAILED)
+
+
+def main() -> NoReturn:
+    """The entry point: posemill's own errors become one line on stderr and an exit code."""
+    arguments = sys.argv[1:]
+    if "--debug" in arguments:
+        sys.argv[1:] = ["--debug", *(argument for argument in arguments if argument != "--debug")]
+    try:
+        app()
+    except PosemillError as error:
+        if os.environ.get("POSEMILL_DEBUG"):
+            raise
+        from jobs.redaction import redacted_text
+
+        kind, message = type(error).__name__, redacted_text(str(error))
+        print(f"{kind}: {message}", file=sys.stderr)
+        if "--json" in arguments:
+            print(json.dumps({"ok": False, "error": kind, "message": message}))
+        raise SystemExit(exit_code_of(error)) from None
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(FAILED) from None
+    raise SystemExit(DONE)
+
+
+def exit_code_of(error: PosemillError) -> int:
+    """2 where the user can mend it by another input, 1 where the work failed."""
+    return USER_INPUT if any(kind.__name__ in _USER_ERRORS for kind in type(error).__mro__) else FAILED
+
+
+def _changes(changes: list[str] | None, out: str | None) -> list[str]:
+    from jobs.recipe import quoted_change
+
+    return [*(changes or []), *([quoted_change("out", out)] if out is not None else [])]
+
+
+def _show_run(outcome: Any, as_json: bool) -> None:
+    _print(outcome.to_dict(), as_json, outcome.lines())
+    if not outcome.ok:
+        raise typer.Exit(FAILED)
+
+
+def _print(values: Any, as_json: bool, lines: list[str]) -> None:
+    if as_json:
+        print(json.dumps(values, indent=1, default=str))
+        return
+    for line in lines:
+        print(line)
+
+
+if __name__ == "__main__":
+    main()

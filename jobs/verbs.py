@@ -1,0 +1,63 @@
+"""Which function does which job: the table behind `job:` in a recipe. Imports happen when a job is chosen."""
+
+import importlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import BaseModel
+
+from jobs.errors import RecipeError
+from jobs.recipe import Recipe, checked_settings
+from jobs.recipe_errors import nearest
+
+
+@dataclass(frozen=True)
+class Verb:
+    """One kind of job: the module that does it, its settings model, its run function and, if it has one, its planner."""
+
+    module: str
+    settings: str
+    run: str
+    plan: str | None = None
+
+
+VERBS: dict[str, Verb] = {
+    "build": Verb("pipelines.build", "BuildSettings", "run_build", "plan_build"),
+    "import": Verb("pipelines.import_motion", "ImportSettings", "run_import", "plan_import"),
+    "loop": Verb("pipelines.closed_loop.job", "ClosedLoopSettings", "run_closed_loop", None),
+    "augment": Verb("pipelines.mass_augment", "AugmentSettings", "run_augment", "plan_augment"),
+    "train": Verb("pipelines.train", "TrainSettings", "run_train", None),
+    "evaluate": Verb("pipelines.evaluate", "EvaluateSettings", "run_evaluate", None),
+}
+
+
+def verb_of(recipe: Recipe) -> Verb:
+    """The job that a recipe asks for.
+
+    Raises:
+        RecipeError: if there is no such job; names the nearest.
+    """
+    name = recipe.head.job
+    if name not in VERBS:
+        raise RecipeError(f"{recipe.where}: there is no job '{name}'{nearest(name, tuple(VERBS))}")
+    return VERBS[name]
+
+
+def settings_of(recipe: Recipe) -> BaseModel:
+    """The recipe's settings, checked by the job's own model."""
+    verb = verb_of(recipe)
+    model: type[BaseModel] = getattr(importlib.import_module(verb.module), verb.settings)
+    return checked_settings(recipe, model)
+
+
+def run_function(recipe: Recipe) -> Callable[[Any, Any], Any]:
+    """`run_<verb>(settings, context)`."""
+    verb = verb_of(recipe)
+    return getattr(importlib.import_module(verb.module), verb.run)
+
+
+def plan_function(recipe: Recipe) -> Callable[[Any, Any], Any] | None:
+    """`plan_<verb>(settings, context)`, or None where a job has no units to count."""
+    verb = verb_of(recipe)
+    return getattr(importlib.import_module(verb.module), verb.plan) if verb.plan else None
