@@ -5,9 +5,10 @@ from jaxtyping import Float, Int8
 from torch import Tensor
 
 from augment.poseaug.settings import Compat, PoseAugSettings
+from augment.validity import BEHIND_CAMERA, NOT_FINITE, OUTSIDE_IMAGE, REASONS
 from poses.cameras import project_screen
 
-REJECTION_REASONS = ("", "not_finite", "behind_camera", "outside_image")
+REJECTION_REASONS = ("", *REASONS)
 """By code; the first that applies is given. Code 0 means kept."""
 
 
@@ -42,13 +43,14 @@ def judge_fakes(
     if image_aspect is not None and not compat.one_sided_image_filter:
         limit[:, 0, 1] = image_aspect
     outside = keypoints_screen > limit if compat.one_sided_image_filter else keypoints_screen.abs() > limit
-    reason[outside.flatten(1).any(1)] = REJECTION_REASONS.index("outside_image")
+    reason[outside.flatten(1).any(1)] = REJECTION_REASONS.index(OUTSIDE_IMAGE)
     if not compat.clamp_instead_of_reject:
         behind = joints_camera_m[..., 2] < settings.z_min_m
-        reason[behind.any(1)] = REJECTION_REASONS.index("behind_camera")
-    finite = torch.isfinite(joints_camera_m).flatten(1).all(1) & torch.isfinite(keypoints_screen).flatten(
-        1
-    ).all(1)
-    finite_3d = torch.isfinite(joints_camera_m).flatten(1).all(1)
-    reason[~finite_3d | (~finite & (reason == 0))] = REJECTION_REASONS.index("not_finite")
+        reason[behind.any(1)] = REJECTION_REASONS.index(BEHIND_CAMERA)
+    finite = torch.isfinite(joints_camera_m).flatten(1).all(1)
+    projected = torch.isfinite(keypoints_screen).flatten(1).all(1)
+    # a joint at depth 0 projects to infinity: that is behind the camera, not a broken number
+    reason[~finite | (~projected & (reason != REJECTION_REASONS.index(BEHIND_CAMERA)))] = (
+        REJECTION_REASONS.index(NOT_FINITE)
+    )
     return reason

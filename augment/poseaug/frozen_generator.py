@@ -1,10 +1,10 @@
-"""The trained augmentor for mass generation: BatchNorm folded, buffers made once, same bytes for any batch size.
+"""The trained augmentor for mass generation: BatchNorm folded, same bytes for any batch size.
 
-Equal to `PoseAugGenerator` in evaluation mode to float32 rounding. Rows are worked on in blocks of fixed size,
-the last one filled up, so that a row's result depends on nothing but the row: not on the batch size, nor on its
-neighbours. 1,024 rows are where the matrix products run best on CPUs (the activations of two layers, 2 MB, stay
-in the cache). The geometry has the rows as innermost axis, (K, 3, rows), so that its small operations are wide
-and skeleton gathers copy whole rows. One instance serves one thread.
+Equal to `PoseAugGenerator` in evaluation mode to float32 rounding. Rows are worked on in blocks of fixed
+size, the last one filled up, so that a row's result depends on nothing but the row: not on the batch size,
+nor on its neighbours. 1,024 rows are where the matrix products run best on CPUs (the activations of two
+layers, 2 MB, stay in the cache). The geometry has the rows as innermost axis, (K, 3, rows), so that its small
+operations are wide and skeleton gathers copy whole rows. One instance serves one thread.
 """
 
 from dataclasses import dataclass
@@ -42,7 +42,7 @@ class FrozenAugmented:
 
 @dataclass(frozen=True)
 class _FoldedHead:
-    """Weights (inputs, outputs) and biases of one head, normalisation folded in; the last layer is transposed."""
+    """Weights (inputs, outputs) and biases of one head, BatchNorm folded in; the last layer stays transposed."""
 
     weights: tuple[Tensor, ...]
     biases: tuple[Tensor, ...]
@@ -103,7 +103,9 @@ class FrozenGenerator:
 
     def _fold(self, head: Head) -> _FoldedHead:
         weights, biases = [], []
-        for position, (layer, norm) in enumerate(zip(head.layers, head.norms, strict=True)):
+        for position, (layer, norm) in enumerate(head.pairs()):
+            if norm.running_mean is None or norm.running_var is None:
+                raise AugmentError("frozen augmentor wants running statistics, got BatchNorm layers without")
             scale = norm.weight.double() / (norm.running_var.double() + norm.eps).sqrt()
             weight = (layer.weight.double() * scale.unsqueeze(1)).t()
             if position == 0:
@@ -211,7 +213,7 @@ class FrozenGenerator:
         return ratio
 
     def _rigid_motion(self) -> tuple[Tensor, Tensor]:
-        """Axis-angle and translation (3, rows); fills the rotation matrices (3, 3, rows) by Rodrigues' formula."""
+        """Axis-angle and translation (3, rows); fills the rotation matrices (3, 3, rows)."""
         axis_angle = self._raw[2].float().tanh().mul_(pi)
         translation = self._raw[3].float()
         translation[2].square_()

@@ -66,6 +66,12 @@ class Head(nn.Module):
             if isinstance(part, nn.Linear):
                 nn.init.kaiming_normal_(part.weight)
 
+    def pairs(self) -> list[tuple[nn.Linear, nn.BatchNorm1d]]:
+        """Hidden layers, each with its normalisation."""
+        layers = [part for part in self.layers if isinstance(part, nn.Linear)]
+        norms = [part for part in self.norms if isinstance(part, nn.BatchNorm1d)]
+        return list(zip(layers, norms, strict=True))
+
     def forward(self, features: Float[Tensor, "B F"]) -> Float[Tensor, "B O"]:
         """(B, inputs) -> (B, outputs)."""
         hidden = features

@@ -116,7 +116,7 @@ class PoseAugSettings(_Settings):
     learning_rate_discriminators: float = Field(default=1e-4, gt=0.0)
     grad_clip_norm: float = Field(default=1.0, gt=0.0)
     epochs: int = Field(default=50, ge=1, description="of the linear schedule 1 - e / (epochs + 1)")
-    z_min_m: float = Field(default=0.2, gt=0.0, description="nearest depth of a joint that is kept")
+    z_min_m: float = Field(default=0.3, gt=0.0, description="nearest depth of a joint that is kept")
 
 
 _PRESETS: dict[str, PoseAugSettings] = {
