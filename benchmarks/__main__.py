@@ -30,7 +30,10 @@ def table(rows: list[BenchmarkRow]) -> str:
     def number(value: float | None) -> str:
         return "-" if value is None else f"{value:,.3g}" if abs(value) < 1000 else f"{value:,.0f}"
 
-    lines = ["| what | figure | unit | limit in the same run | of the limit | goal |", "|---|---|---|---|---|---|"]
+    lines = [
+        "| what | figure | unit | limit in the same run | of the limit | goal |",
+        "|---|---|---|---|---|---|",
+    ]
     for row in rows:
         limit = "-" if row.limit is None else f"{number(row.limit)} ({row.limit_name})"
         ratio = "-" if row.ratio is None else f"{row.ratio:.0%}"

@@ -57,7 +57,9 @@ class Candidates:
 class BaseDrawer:
     """Draws candidates for one skeleton and library."""
 
-    def __init__(self, settings: WideBaseSettings, skeleton: Skeleton, library: PoseLibrary, seed: int) -> None:
+    def __init__(
+        self, settings: WideBaseSettings, skeleton: Skeleton, library: PoseLibrary, seed: int
+    ) -> None:
         self._settings = settings
         self._skeleton = skeleton
         self._plan = body_plan(skeleton)

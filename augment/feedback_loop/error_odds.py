@@ -51,7 +51,9 @@ class ErrorOdds:
                 self._error_m[name] = torch.where(count > 0, mean, error_m.mean())
                 continue
             kept = self._settings.memory**count
-            self._error_m[name] = torch.where(count > 0, kept * self._error_m[name] + (1 - kept) * mean, self._error_m[name])
+            self._error_m[name] = torch.where(
+                count > 0, kept * self._error_m[name] + (1 - kept) * mean, self._error_m[name]
+            )
 
     def tensors(self) -> dict[str, Tensor]:
         """The remembered errors, by factor; empty before the first observation."""

@@ -76,7 +76,13 @@ class FeedbackLearner:
         return int(np.ceil(wanted * oversampling * _SPARE))
 
     def make_batch(
-        self, rows: SourceRows, copy: int | np.ndarray, wanted: int, lifter: Lifter, epoch: int, real: RealPoses
+        self,
+        rows: SourceRows,
+        copy: int | np.ndarray,
+        wanted: int,
+        lifter: Lifter,
+        epoch: int,
+        real: RealPoses,
     ) -> MadeBatch:
         """Make about `wanted` pairs (fewer where the filters refuse too many) and learn from how the estimator does.
 

@@ -23,7 +23,12 @@ _DOWN = (0.0, -1.0, 0.0)
 
 
 def articulate(
-    source: LocalPoses, library: LocalPoses, draws: RowDraws, settings: WideBaseSettings, plan: BodyPlan, sigma_rad: Tensor
+    source: LocalPoses,
+    library: LocalPoses,
+    draws: RowDraws,
+    settings: WideBaseSettings,
+    plan: BodyPlan,
+    sigma_rad: Tensor,
 ) -> LocalPoses:
     """New articulation of every source pose; orientation in the world is left alone.
 
@@ -47,7 +52,12 @@ def articulate(
 
 
 def _cross_over(
-    pelvis_from_chest: Tensor, directions: Tensor, library: LocalPoses, draws: RowDraws, settings: WideBaseSettings, plan: BodyPlan
+    pelvis_from_chest: Tensor,
+    directions: Tensor,
+    library: LocalPoses,
+    draws: RowDraws,
+    settings: WideBaseSettings,
+    plan: BodyPlan,
 ) -> Tensor:
     """Take the chest (with spine and head) and single limbs from library poses; changes `directions` in place."""
     share = settings.crossover_share
@@ -65,7 +75,9 @@ def _cross_over(
     return pelvis_from_chest
 
 
-def _draw_range_of_motion(directions: Tensor, draws: RowDraws, settings: WideBaseSettings, plan: BodyPlan) -> None:
+def _draw_range_of_motion(
+    directions: Tensor, draws: RowDraws, settings: WideBaseSettings, plan: BodyPlan
+) -> None:
     """Replace single limbs by draws from the normal ranges of motion, in place."""
     if settings.range_of_motion_share == 0.0:
         return
@@ -102,7 +114,8 @@ def _arm_in_range(limb: Limb, draws: RowDraws) -> tuple[Tensor, Tensor]:
     twist = _degrees(draws, f"{name}.twist", -90.0, 90.0)
     elbow = _degrees(draws, f"{name}.elbow", 0.0, 145.0)
     shoulder = compose(
-        compose(axis_rotation(1, -limb.side * plane), axis_rotation(2, limb.side * elevation)), axis_rotation(1, twist)
+        compose(axis_rotation(1, -limb.side * plane), axis_rotation(2, limb.side * elevation)),
+        axis_rotation(1, twist),
     )
     down = torch.tensor(_DOWN).expand(len(elevation), 3)
     return rotate(shoulder, down), rotate(compose(shoulder, axis_rotation(0, -elbow)), down)
@@ -123,7 +136,12 @@ def _turn_limb(
 
 
 def _bend(
-    upper: Tensor, lower: Tensor, anatomical_axis: Tensor, twist_rad: Tensor, flexion_rad: Tensor, limit_rad: float
+    upper: Tensor,
+    lower: Tensor,
+    anatomical_axis: Tensor,
+    twist_rad: Tensor,
+    flexion_rad: Tensor,
+    limit_rad: float,
 ) -> Tensor:
     """The lower bone after the bend has changed by `flexion_rad` and its plane has turned by `twist_rad`."""
     normal = torch.linalg.cross(upper, lower)

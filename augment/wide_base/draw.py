@@ -74,7 +74,9 @@ def draw_base(
     return _place(joints_world_m, draws, bins.focal_screen(draws), bins.scale(draws), settings, bins.chosen)
 
 
-def _draw_lengths_m(library: PoseLibrary, draws: RowDraws, settings: WideBaseSettings, plan: BodyPlan) -> Tensor:
+def _draw_lengths_m(
+    library: PoseLibrary, draws: RowDraws, settings: WideBaseSettings, plan: BodyPlan
+) -> Tensor:
     """(B, K) bone lengths: one of the source's people, scaled whole and group by group, left and right tied."""
     lengths_m = library.bone_lengths_m[draws.index("lengths.person", len(library.bone_lengths_m))]
     groups = list(plan.skeleton.bone_length_groups)
@@ -84,7 +86,9 @@ def _draw_lengths_m(library: PoseLibrary, draws: RowDraws, settings: WideBaseSet
     return lengths_m * whole * per_group[:, torch.as_tensor(plan.skeleton.bone_group_index)]
 
 
-def _orient(world_from_pelvis: Tensor, draws: RowDraws, settings: WideBaseSettings, component: Tensor) -> Tensor:
+def _orient(
+    world_from_pelvis: Tensor, draws: RowDraws, settings: WideBaseSettings, component: Tensor
+) -> Tensor:
     """Turn whole bodies: any yaw, and a tilt by the mixture component of each row."""
     sigma = torch.tensor([math.radians(c.sigma_deg) for c in settings.tilt])[component]
     tumbling = torch.tensor([c.any_orientation for c in settings.tilt])[component]

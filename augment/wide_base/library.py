@@ -32,9 +32,7 @@ class PoseLibrary:
     @staticmethod
     def from_tensors(tensors: dict[str, Tensor]) -> "PoseLibrary":
         """Inverse of `tensors`."""
-        poses = LocalPoses(
-            tensors["world_from_pelvis"], tensors["pelvis_from_chest"], tensors["directions"]
-        )
+        poses = LocalPoses(tensors["world_from_pelvis"], tensors["pelvis_from_chest"], tensors["directions"])
         return PoseLibrary(poses, tensors["bone_lengths_m"])
 
 
@@ -43,9 +41,7 @@ def mirrored(joints_m: Float[Tensor, "N J 3"], skeleton: Skeleton) -> Float[Tens
     return joints_m[:, torch.as_tensor(skeleton.mirror_index)] * torch.tensor([-1.0, 1.0, 1.0])
 
 
-def upright(
-    joints_root_m: Float[Tensor, "N J 3"], up_camera: Float[Tensor, "N 3"]
-) -> Float[Tensor, "N J 3"]:
+def upright(joints_root_m: Float[Tensor, "N J 3"], up_camera: Float[Tensor, "N 3"]) -> Float[Tensor, "N J 3"]:
     """Turn root-relative camera poses into a frame whose y axis is up; the heading is left as it comes."""
     up = up_camera / up_camera.norm(dim=-1, keepdim=True)
     forward_hint = torch.tensor([0.0, 0.0, 1.0]).expand_as(up)
@@ -58,7 +54,11 @@ def upright(
 
 
 def build_library(
-    joints_world_m: Float[Tensor, "N J 3"], subjects: np.ndarray, skeleton: Skeleton, max_poses: int = 8192, seed: int = 0
+    joints_world_m: Float[Tensor, "N J 3"],
+    subjects: np.ndarray,
+    skeleton: Skeleton,
+    max_poses: int = 8192,
+    seed: int = 0,
 ) -> PoseLibrary:
     """The library of a source dataset: an even sample of its poses with their mirror images, and its people.
 
@@ -73,7 +73,9 @@ def build_library(
     per_person = torch.stack(people)
     per_person = (per_person + per_person[:, torch.as_tensor(skeleton.bone_mirror_index)]) / 2
     if len(joints_world_m) > max_poses:
-        chosen = np.random.Generator(np.random.PCG64(seed)).choice(len(joints_world_m), max_poses, replace=False)
+        chosen = np.random.Generator(np.random.PCG64(seed)).choice(
+            len(joints_world_m), max_poses, replace=False
+        )
         joints_world_m = joints_world_m[torch.from_numpy(np.sort(chosen))]
     both = torch.cat([joints_world_m, mirrored(joints_world_m, skeleton)])
     return PoseLibrary(to_local(both, plan), per_person)

@@ -92,7 +92,9 @@ def to_local(joints_world_m: Float[Tensor, "N J 3"], plan: BodyPlan) -> LocalPos
     skeleton = plan.skeleton
     root = skeleton.root_index
     pelvis = body_frame(j[:, plan.left_hip] - j[:, plan.right_hip], j[:, plan.spine] - j[:, root])
-    chest = body_frame(j[:, plan.left_shoulder] - j[:, plan.right_shoulder], j[:, plan.thorax] - j[:, plan.spine])
+    chest = body_frame(
+        j[:, plan.left_shoulder] - j[:, plan.right_shoulder], j[:, plan.thorax] - j[:, plan.spine]
+    )
     child, parent = torch.as_tensor(skeleton.bone_child_index), torch.as_tensor(skeleton.bone_parent_index)
     world = unit(j[:, child] - j[:, parent])
     directions = world.clone()
@@ -114,6 +116,8 @@ def to_world(
     bones = bones * bone_lengths_m.unsqueeze(-1)
     skeleton = plan.skeleton
     joints = [torch.zeros_like(bones[:, 0])] * skeleton.n_joints
-    for bone, (child, parent) in enumerate(zip(skeleton.bone_child_index, skeleton.bone_parent_index, strict=True)):
+    for bone, (child, parent) in enumerate(
+        zip(skeleton.bone_child_index, skeleton.bone_parent_index, strict=True)
+    ):
         joints[child] = joints[parent] + bones[:, bone]
     return torch.stack(joints, 1)

@@ -13,7 +13,9 @@ class RowDraws:
     def __init__(self, random: RowRandom) -> None:
         self._random = random
 
-    def uniform(self, name: str, columns: int = 1, low: float = 0.0, high: float = 1.0) -> Float[Tensor, "B n"]:
+    def uniform(
+        self, name: str, columns: int = 1, low: float = 0.0, high: float = 1.0
+    ) -> Float[Tensor, "B n"]:
         """(B, columns) uniform in [low, high)."""
         return low + (high - low) * torch.from_numpy(self._random.uniform(columns, stream=name))
 

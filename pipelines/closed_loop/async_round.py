@@ -53,7 +53,9 @@ class AsyncRound:
         return merge_reports(reports)
 
     def _ask_for_chunks(self) -> None:
-        while self._todo and self._free and len(self._making) + (self._training is not None) <= self._max_ahead:
+        while (
+            self._todo and self._free and len(self._making) + (self._training is not None) <= self._max_ahead
+        ):
             first, count = self._todo.popleft()
             augmentor = self._free.popleft()
             handle = self._crew.produce(augmentor, self._round_index, first, count, self._weights)

@@ -77,7 +77,13 @@ def build_augmentor(plan: CrewPlan, index: int) -> LoopAugmentor:
         case PoseAugAugmentation() as chosen:
             learner = PoseAugLearner(chosen.resolved, source.skeleton, seed)
             return PoseAugMember(
-                learner, share, lifter, settings.batch_rows, settings.pretrain_rounds, seed, chosen.swap_bone_lengths
+                learner,
+                share,
+                lifter,
+                settings.batch_rows,
+                settings.pretrain_rounds,
+                seed,
+                chosen.swap_bone_lengths,
             )
         case FeedbackAugmentation() as chosen:
             return _feedback_member(chosen, settings, source, share, lifter, wanted, seed)

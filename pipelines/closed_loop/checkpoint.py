@@ -97,7 +97,9 @@ class LoopCheckpoints:
 
     def _saved_rounds(self) -> list[int]:
         names = [path.rsplit("/", 1)[-1] for path in self._store.list(self._prefix)]
-        return sorted(int(name[6:12]) for name in names if name.startswith("round-") and name.endswith(".json"))
+        return sorted(
+            int(name[6:12]) for name in names if name.startswith("round-") and name.endswith(".json")
+        )
 
     def _forget_old(self) -> None:
         """Drop the records past the newest `keep`, then the data that no record names; records go first."""

@@ -21,7 +21,9 @@ class Crew(Protocol):
     @property
     def n_augmentors(self) -> int: ...
 
-    def produce(self, augmentor: int, round_index: int, first_batch: int, n_batches: int, weights: Any) -> Any:
+    def produce(
+        self, augmentor: int, round_index: int, first_batch: int, n_batches: int, weights: Any
+    ) -> Any:
         """Ask an augmentor for the chunk of `n_batches` batches of a round; gives a handle to a `PoseChunk`."""
         ...
 
@@ -68,7 +70,9 @@ class InProcessCrew:
     def n_augmentors(self) -> int:
         return len(self.augmentors)
 
-    def produce(self, augmentor: int, round_index: int, first_batch: int, n_batches: int, weights: Any) -> Any:
+    def produce(
+        self, augmentor: int, round_index: int, first_batch: int, n_batches: int, weights: Any
+    ) -> Any:
         return self.augmentors[augmentor].produce(round_index, first_batch, n_batches, weights)
 
     def consume(self, round_index: int, chunks: list[Any], share: float) -> tuple[Any, Any]:

@@ -67,7 +67,11 @@ def _run_from_checkpoint(
         report = _run_round(order, crew, index)
         log.add(round_metrics(report))
         progress.advance("loop", 1)
-        if (index + 1) % order.checkpoint_every_rounds == 0 or index + 1 == order.total_rounds or _fed(order, log):
+        if (
+            (index + 1) % order.checkpoint_every_rounds == 0
+            or index + 1 == order.total_rounds
+            or _fed(order, log)
+        ):
             checkpoints.save(crew.state(index + 1))
     progress.finish("loop")
 

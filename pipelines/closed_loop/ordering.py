@@ -12,6 +12,16 @@ def shuffled(n_rows: int, seed: int, purpose: str, pass_index: int) -> Int[ndarr
     return np.random.Generator(np.random.PCG64(stable_id(seed, purpose, pass_index))).permutation(n_rows)
 
 
+def batch_bounds(n_rows: int, batch_rows: int) -> list[tuple[int, int]]:
+    """(start, stop) of the batches of one pass. The last one may be short, but never of a single row: BatchNorm has no
+    statistics of one row, so that row joins the batch before it.
+    """
+    starts = list(range(0, n_rows, batch_rows))
+    if len(starts) > 1 and n_rows - starts[-1] == 1:
+        starts.pop()
+    return list(zip(starts, [*starts[1:], n_rows], strict=True))
+
+
 class RowStream:
     """Batches of row indices, pass after pass without end, each pass in a new order.
 
@@ -19,13 +29,17 @@ class RowStream:
     that one out, for diets that need every batch at full size.
     """
 
-    def __init__(self, n_rows: int, batch_rows: int, seed: int, purpose: str, drop_short: bool = False) -> None:
+    def __init__(
+        self, n_rows: int, batch_rows: int, seed: int, purpose: str, drop_short: bool = False
+    ) -> None:
         self.n_rows = n_rows
         self.batch_rows = min(batch_rows, n_rows)
         self._seed = seed
         self._purpose = purpose
-        full = n_rows // self.batch_rows
-        self.batches_per_pass = full if drop_short or n_rows % self.batch_rows == 0 else full + 1
+        self._bounds = batch_bounds(n_rows, self.batch_rows)
+        if drop_short:
+            self._bounds = self._bounds[: n_rows // self.batch_rows]
+        self.batches_per_pass = len(self._bounds)
         self.position = 0
         self._order_pass = -1
         self._order: ndarray = np.zeros(0, np.int64)
@@ -37,4 +51,4 @@ class RowStream:
             self._order = shuffled(self.n_rows, self._seed, self._purpose, pass_index)
             self._order_pass = pass_index
         self.position += 1
-        return self._order[batch * self.batch_rows : (batch + 1) * self.batch_rows]
+        return self._order[slice(*self._bounds[batch])]

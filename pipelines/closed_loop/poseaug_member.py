@@ -12,7 +12,7 @@ from estimators.weights import WeightBuffer
 from pipelines.closed_loop.augmentors import ChunkBuilder, EstimatorSnapshot
 from pipelines.closed_loop.checkpoint import MemberState
 from pipelines.closed_loop.chunks import PoseChunk
-from pipelines.closed_loop.ordering import shuffled
+from pipelines.closed_loop.ordering import batch_bounds, shuffled
 from pipelines.closed_loop.source_poses import SourcePoses
 from poses.cameras import camera_field
 from poses.randomness import RowRandom
@@ -119,6 +119,6 @@ class PoseAugMember:
 
     def _rows(self, order: np.ndarray, batch: int) -> Tensor:
         """Rows of a batch; a round longer than one pass begins the order again."""
-        per_pass = -(-len(order) // self._batch_rows)
-        start = (batch % per_pass) * self._batch_rows
-        return torch.from_numpy(order[start : start + self._batch_rows])
+        bounds = batch_bounds(len(order), self._batch_rows)
+        start, stop = bounds[batch % len(bounds)]
+        return torch.from_numpy(order[start:stop])

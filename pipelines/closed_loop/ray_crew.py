@@ -9,13 +9,19 @@ from typing import Any
 
 import ray
 import torch
-from ray.exceptions import ActorDiedError, ActorUnavailableError, RayActorError, RayTaskError, WorkerCrashedError
+from ray.exceptions import (
+    ActorDiedError,
+    ActorUnavailableError,
+    RayActorError,
+    RayTaskError,
+    WorkerCrashedError,
+)
 
 from pipelines.closed_loop.augmentors import LoopAugmentor
 from pipelines.closed_loop.checkpoint import LoopState, MemberState
 from pipelines.closed_loop.crew import AUGMENTOR_NAME, TRAINER_NAME
-from pipelines.closed_loop.trainer_worker import TrainerWorker
 from pipelines.closed_loop.errors import CrewLostError
+from pipelines.closed_loop.trainer_worker import TrainerWorker
 
 _LOST = (ActorDiedError, ActorUnavailableError, RayActorError, WorkerCrashedError)
 
@@ -78,13 +84,17 @@ class RayCrew:
             augmentor_class.options(**fixed, **augmentor_resources).remote(build, torch_threads)
             for build in build_augmentors
         ]
-        self._trainer = trainer_class.options(**fixed, **trainer_resources).remote(build_trainer, torch_threads)
+        self._trainer = trainer_class.options(**fixed, **trainer_resources).remote(
+            build_trainer, torch_threads
+        )
 
     @property
     def n_augmentors(self) -> int:
         return len(self._augmentors)
 
-    def produce(self, augmentor: int, round_index: int, first_batch: int, n_batches: int, weights: Any) -> Any:
+    def produce(
+        self, augmentor: int, round_index: int, first_batch: int, n_batches: int, weights: Any
+    ) -> Any:
         return self._augmentors[augmentor].produce.remote(round_index, first_batch, n_batches, weights)
 
     def consume(self, round_index: int, chunks: list[Any], share: float) -> tuple[Any, Any]:

@@ -10,6 +10,7 @@ from estimators.lifters.settings import LifterSettings
 from estimators.lifters.simple_baseline import SimpleBaselineSettings
 from estimators.lifters.trainer import LifterTrainerSettings
 from pipelines.closed_loop.order import LoopOrder
+from pipelines.closed_loop.ordering import batch_bounds
 from pipelines.knobs import knob
 
 
@@ -53,7 +54,8 @@ class FeedbackAugmentation(_Settings):
 
 
 AugmentationSettings = Annotated[
-    NoAugmentation | RandomAugmentation | PoseAugAugmentation | FeedbackAugmentation, Field(discriminator="kind")
+    NoAugmentation | RandomAugmentation | PoseAugAugmentation | FeedbackAugmentation,
+    Field(discriminator="kind"),
 ]
 
 
@@ -96,7 +98,7 @@ class ClosedLoopSettings(_Settings):
 
     def order(self, source_rows: int) -> LoopOrder:
         """The order of work for a source of so many poses."""
-        one_pass = -(-source_rows // self.batch_rows)
+        one_pass = len(batch_bounds(source_rows, self.batch_rows))
         return LoopOrder(
             mode=self.mode,
             pretrain_rounds=self.pretrain_rounds,

@@ -57,5 +57,3 @@ def _seen(pairs: PoseBatch, column: str) -> str:
     if column not in pairs.extra:
         return "(no such column)"
     return ", ".join(sorted(set(pairs.extra[column].astype(str).tolist()))) or "(none)"
-
-

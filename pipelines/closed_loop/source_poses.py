@@ -8,11 +8,10 @@ from jaxtyping import Float, Int
 from numpy import ndarray
 from torch import Tensor
 
+from augment.contract import up_camera_of
 from poses.batch import PoseBatch
 from poses.cameras import screen_intrinsics
 from poses.skeleton import Skeleton
-
-UP_COLUMN = "up_camera"
 
 
 @dataclass(frozen=True)
@@ -28,6 +27,7 @@ class SourcePoses:
     joints_camera_m: Float[Tensor, "N J 3"]
     keypoints_screen: Float[Tensor, "N J 2"]
     intrinsics_screen: Float[Tensor, "N 9"]
+    camera_px: Float[ndarray, "N 11"]
     up_camera: Float[Tensor, "N 3"]
     subject: ndarray
 
@@ -49,6 +49,7 @@ class SourcePoses:
             self.joints_camera_m[rows],
             self.keypoints_screen[rows],
             self.intrinsics_screen[rows],
+            self.camera_px[index],
             self.up_camera[rows],
             self.subject[index],
         )
@@ -63,13 +64,7 @@ class SourcePoses:
             torch.from_numpy(np.ascontiguousarray(batch.joints_camera_m, dtype=np.float32)),
             torch.from_numpy(np.ascontiguousarray(batch.keypoints_screen, dtype=np.float32)),
             torch.from_numpy(np.ascontiguousarray(intrinsics, dtype=np.float32)),
+            np.ascontiguousarray(batch.camera_px, dtype=np.float32),
             torch.from_numpy(up_camera_of(batch)),
             batch.subject,
         )
-
-
-def up_camera_of(batch: PoseBatch) -> Float[ndarray, "N 3"]:
-    """Which way is up for every pose, in camera axes: the column `up_camera`, or a level camera where there is none."""
-    if UP_COLUMN in batch.extra:
-        return np.ascontiguousarray(batch.extra[UP_COLUMN], dtype=np.float32)
-    return np.tile(np.float32([0.0, -1.0, 0.0]), (len(batch), 1))

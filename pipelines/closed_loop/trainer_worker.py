@@ -12,10 +12,10 @@ from estimators.lifters.trainer import LifterTrainer
 from estimators.weights import WeightBuffer, flatten_state
 from pipelines.closed_loop.checkpoint import MemberState
 from pipelines.closed_loop.chunks import PoseChunk, join_chunks
-from pipelines.closed_loop.ordering import RowStream, shuffled
+from pipelines.closed_loop.ordering import RowStream, batch_bounds, shuffled
 from pipelines.closed_loop.reports import TrainingReport
 from pipelines.closed_loop.source_poses import SourcePoses
-from poses.metrics import mpjpe_m
+from poses.metrics import mpjpe_mm
 from poses.randomness import RowRandom
 
 
@@ -104,12 +104,14 @@ class TrainerWorker:
             return []
         joints = torch.from_numpy(chunk.joints_root_m)
         keypoints = torch.from_numpy(chunk.keypoints_screen)
-        rows_of_all = shuffled(len(chunk), self._order.seed, f"trainer.fakes.{chunk.first_batch}", round_index)
+        rows_of_all = shuffled(
+            len(chunk), self._order.seed, f"trainer.fakes.{chunk.first_batch}", round_index
+        )
         losses: list[float] = []
-        for start in range(0, len(chunk), self._order.batch_rows):
-            if self._full():
+        for start, stop in batch_bounds(len(chunk), self._order.batch_rows):
+            if self._full() or stop - start < 2:
                 break
-            rows = torch.from_numpy(rows_of_all[start : start + self._order.batch_rows])
+            rows = torch.from_numpy(rows_of_all[start:stop])
             losses.append(self._trainer.step(keypoints[rows], joints[rows]))
         for _ in range(max(1, round(share * self._stream.batches_per_pass))):
             if self._full():
@@ -130,7 +132,8 @@ class TrainerWorker:
             real_keypoints, real_joints = self._real_rows(rows)
             losses.append(
                 self._trainer.step(
-                    torch.cat([keypoints[fake_rows], real_keypoints]), torch.cat([joints[fake_rows], real_joints])
+                    torch.cat([keypoints[fake_rows], real_keypoints]),
+                    torch.cat([joints[fake_rows], real_joints]),
                 )
             )
         return losses
@@ -143,7 +146,9 @@ class TrainerWorker:
         keypoints, joints = self._real.keypoints_screen[rows], self._real_joints_root_m[rows]
         if not self._order.flip_real:
             return keypoints, joints
-        random = RowRandom(self._order.seed, "trainer.flip", self._real.sample_id[rows.numpy()], self._trainer.steps)
+        random = RowRandom(
+            self._order.seed, "trainer.flip", self._real.sample_id[rows.numpy()], self._trainer.steps
+        )
         turned = torch.from_numpy(random.uniform(1, stream="flip"))[:, :, None] < 0.5
         return (
             torch.where(turned, keypoints[:, self._mirror] * keypoints.new_tensor([-1.0, 1.0]), keypoints),
@@ -174,7 +179,7 @@ class TrainerWorker:
         if self._validation is None or not due:
             return {}
         predicted = self._trainer.predict(self._validation.keypoints_screen)
-        error_mm = float(mpjpe_m(predicted, self._validation.joints_root_m).mean()) * 1000.0
+        error_mm = float(mpjpe_mm(predicted, self._validation.joints_root_m).mean())
         if error_mm < self._best_error_mm:
             self._best_error_mm = error_mm
             self._best_weights = flatten_state(self._trainer.lifter, self._version).flat

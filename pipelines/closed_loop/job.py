@@ -1,0 +1,174 @@
+"""The job `loop`: a closed loop on a dataset, from its plan to the trained estimator and augmentor on disk."""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+from estimators.checkpoints import checkpoint_to_bytes
+from estimators.lifters.saved_lifter import lifter_to_bytes
+from estimators.lifters.settings import build_lifter
+from estimators.weights import WeightBuffer, flatten_state, load_flat
+from pipelines.closed_loop.build_crew import CrewPlan, crew_factory
+from pipelines.closed_loop.checkpoint import LoopCheckpoints, LoopState, MemberState
+from pipelines.closed_loop.crew import AUGMENTOR_NAME, TRAINER_NAME, Crew
+from pipelines.closed_loop.loop import run_loop
+from pipelines.closed_loop.reports import MetricsLog
+from pipelines.closed_loop.settings import ClosedLoopSettings, FeedbackAugmentation, PoseAugAugmentation
+from pipelines.closed_loop.source_data import load_loop_data
+from pipelines.context import RunContext
+from pipelines.errors import SettingsError
+from pipelines.knobs import canonical_json
+from pipelines.plan import Plan, Unit, freeze_plan, make_plan
+from pipelines.ray_pool import RayPoolExecutor
+from poses.skeleton import Skeleton
+from storage.object_store import ObjectStore, open_store
+from storage.reader import Dataset
+
+LIFTER_FILE = "lifter.safetensors"
+AUGMENTOR_FILE = "augmentor.safetensors"
+RESULT_FILE = "result.json"
+METRICS_FILE = "metrics.jsonl"
+
+
+@dataclass(frozen=True)
+class ClosedLoopResult:
+    """What a loop leaves behind.
+
+    Attributes:
+        url: Folder of the loop.
+        lifter_steps: Updates that the estimator got.
+        best_validation_mm: Its lowest validation error; None without validation poses.
+        has_augmentor: True if a learned augmentor was saved.
+    """
+
+    url: str
+    lifter_steps: int
+    best_validation_mm: float | None
+    has_augmentor: bool
+
+
+def plan_closed_loop(settings: ClosedLoopSettings, source_url: str, seed: int) -> Plan:
+    """The loop's plan: one unit per round, and the source's version as its input."""
+    dataset = Dataset.open(source_url)
+    digests = [entry.sha256 for entry in dataset.manifest.files]
+    source = hashlib.sha256(canonical_json(sorted(digests))).hexdigest()
+    units = [
+        Unit(f"round-{index:06d}", "loop") for index in range(settings.pretrain_rounds + settings.rounds)
+    ]
+    return make_plan("loop", settings, seed, units, {"source": source})
+
+
+def run_closed_loop(settings: ClosedLoopSettings, source_url: str, context: RunContext) -> ClosedLoopResult:
+    """Run a closed loop on a dataset, or go on with it where it was left.
+
+    Raises:
+        PlanMismatchError: if the output holds a loop of another plan.
+        SettingsError: if the source has nothing to train on, or the mode needs Ray and there is none.
+    """
+    on_ray = isinstance(context.executor, RayPoolExecutor)
+    if settings.mode == "async" and not on_ray:
+        raise SettingsError(
+            "loop.mode is async, which needs actors; set executor to ray, or loop.mode to sync"
+        )
+    store = open_store(context.out_url)
+    plan = plan_closed_loop(settings, source_url, context.seed)
+    freeze_plan(store, plan, context.accept_other_plan)
+    finished = _finished(store, context.out_url, plan.run_id)
+    if finished is not None:
+        context.progress.log(f"loop {plan.run_id}: done before, nothing to do")
+        return finished
+    crew_plan = CrewPlan(settings, source_url, Dataset.open(source_url).manifest.version, context.seed)
+    data = load_loop_data(crew_plan.dataset_url, crew_plan.dataset_version, settings)
+    checkpoints = LoopCheckpoints(store, "checkpoints", plan.run_id)
+    log = MetricsLog(store, METRICS_FILE)
+    if isinstance(context.executor, RayPoolExecutor):
+        context.executor.connect()
+    order = settings.order(len(data.train))
+    crew = run_loop(order, crew_factory(crew_plan, on_ray), checkpoints, log, context.progress)
+    state = _final_state(crew, checkpoints)
+    crew.close()
+    return _save(store, context.out_url, settings, data.train.skeleton, state, plan, log)
+
+
+def _final_state(crew: Crew, checkpoints: LoopCheckpoints) -> LoopState:
+    return checkpoints.load_latest() or crew.state(0)
+
+
+def _finished(store: ObjectStore, url: str, run_id: str) -> ClosedLoopResult | None:
+    if not store.exists(RESULT_FILE):
+        return None
+    result = json.loads(store.read_bytes(RESULT_FILE))
+    if result["run_id"] != run_id:
+        return None
+    return ClosedLoopResult(
+        url, result["lifter_steps"], result["best_validation_mm"], result["has_augmentor"]
+    )
+
+
+def _save(
+    store: ObjectStore,
+    url: str,
+    settings: ClosedLoopSettings,
+    skeleton: Skeleton,
+    state: LoopState,
+    plan: Plan,
+    log: MetricsLog,
+) -> ClosedLoopResult:
+    """Write the best estimator, the augmentor and, last, the result."""
+    trainer = state.members[TRAINER_NAME]
+    best_mm = trainer.scalars["best_error_mm"]
+    steps = int(trainer.scalars["trainer"]["steps"])
+    provenance: dict[str, Any] = {
+        "run_id": plan.run_id,
+        "lifter_steps": steps,
+        "validation_mpjpe_mm": best_mm,
+        "chosen_on": list(settings.valid_parts) if best_mm is not None else "last step",
+    }
+    tensors = _lifter_tensors(settings, skeleton, trainer)
+    store.write_bytes(LIFTER_FILE, lifter_to_bytes(settings.lifter, skeleton, tensors, provenance))
+    augmentor = _augmentor_bytes(
+        settings, skeleton, state.members[AUGMENTOR_NAME.format(index=0)], provenance
+    )
+    if augmentor is not None:
+        store.write_bytes(AUGMENTOR_FILE, augmentor)
+    result = {
+        "run_id": plan.run_id,
+        "lifter_steps": steps,
+        "best_validation_mm": best_mm,
+        "has_augmentor": augmentor is not None,
+        "rounds": len(log.lines),
+    }
+    store.write_bytes(RESULT_FILE, json.dumps(result, indent=1).encode())
+    return ClosedLoopResult(url, steps, best_mm, augmentor is not None)
+
+
+def _lifter_tensors(
+    settings: ClosedLoopSettings, skeleton: Skeleton, trainer: MemberState
+) -> dict[str, Tensor]:
+    """The state dict of the best estimator; the last one where nothing was validated."""
+    prefix = "trainer.lifter/"
+    last = {k[len(prefix) :]: v for k, v in trainer.tensors.items() if k.startswith(prefix)}
+    if "best_weights" not in trainer.tensors:
+        return last
+    lifter = build_lifter(settings.lifter, skeleton, 0)
+    layout = flatten_state(lifter).layout
+    load_flat(lifter, WeightBuffer(0, trainer.tensors["best_weights"], layout))
+    return dict(lifter.state_dict())
+
+
+def _augmentor_bytes(
+    settings: ClosedLoopSettings, skeleton: Skeleton, member: MemberState, provenance: dict[str, Any]
+) -> bytes | None:
+    """The file of the learned augmentor; None for those that learn nothing."""
+    chosen = settings.augmentor
+    if isinstance(chosen, PoseAugAugmentation):
+        kind, own = "poseaug", chosen.resolved.model_dump(mode="json")
+    elif isinstance(chosen, FeedbackAugmentation):
+        kind, own = "feedback", chosen.settings.model_dump(mode="json")
+    else:
+        return None
+    metadata = {"kind": kind, "settings": own, "skeleton": skeleton.to_dict(), "provenance": provenance}
+    return checkpoint_to_bytes(member.tensors, metadata)
