@@ -7,6 +7,7 @@ import numpy as np
 
 from augment.feedback_loop.learner import FeedbackLearner
 from augment.poseaug.learner import PoseAugLearner
+from augment.random_augmentation import RandomAugmentationSettings
 from augment.wide_base.library import build_library, upright
 from estimators.lifters.contract import Lifter
 from estimators.lifters.settings import build_lifter
@@ -73,7 +74,8 @@ def build_augmentor(plan: CrewPlan, index: int) -> LoopAugmentor:
         case NoAugmentation():
             return NoAugmentor(source)
         case RandomAugmentation() as chosen:
-            return RandomMember(chosen.preset, share, wanted, seed)
+            spread = RandomAugmentationSettings.preset(chosen.preset)
+            return RandomMember(spread, share, wanted, seed)
         case PoseAugAugmentation() as chosen:
             learner = PoseAugLearner(chosen.resolved, source.skeleton, seed)
             return PoseAugMember(

@@ -8,7 +8,6 @@ from typing import Any
 from torch import Tensor
 
 from estimators.checkpoints import checkpoint_to_bytes
-from estimators.lifters.saved_lifter import lifter_to_bytes
 from estimators.lifters.settings import build_lifter
 from estimators.weights import WeightBuffer, flatten_state, load_flat
 from pipelines.closed_loop.build_crew import CrewPlan, crew_factory
@@ -23,6 +22,7 @@ from pipelines.errors import SettingsError
 from pipelines.knobs import canonical_json
 from pipelines.plan import Plan, Unit, freeze_plan, make_plan
 from pipelines.ray_pool import RayPoolExecutor
+from pipelines.trained_lifter import lifter_to_bytes
 from poses.skeleton import Skeleton
 from storage.object_store import ObjectStore, open_store
 from storage.reader import Dataset
@@ -128,7 +128,7 @@ def _save(
         "chosen_on": list(settings.valid_parts) if best_mm is not None else "last step",
     }
     tensors = _lifter_tensors(settings, skeleton, trainer)
-    store.write_bytes(LIFTER_FILE, lifter_to_bytes(settings.lifter, skeleton, tensors, provenance))
+    store.write_bytes(LIFTER_FILE, lifter_to_bytes(tensors, settings.lifter, skeleton, provenance))
     augmentor = _augmentor_bytes(
         settings, skeleton, state.members[AUGMENTOR_NAME.format(index=0)], provenance
     )
