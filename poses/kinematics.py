@@ -48,10 +48,10 @@ def bone_directions(joints: Float[Tensor, "*B J D"], skeleton: Skeleton) -> Floa
     return safe_normalise(bone_vectors(joints, skeleton))
 
 
-def safe_normalise(vectors: Float[Tensor, "*B D"]) -> Float[Tensor, "*B D"]:
-    """vector / max(|vector|, SAFE_LENGTH_M): exact for lengths above, zero for zero, finite gradients."""
+def safe_normalise(vectors: Float[Tensor, "*B D"], floor: float = SAFE_LENGTH_M) -> Float[Tensor, "*B D"]:
+    """vector / max(|vector|, floor): exact for lengths above the floor, zero for zero, finite gradients."""
     squared = _squared_length(vectors)
-    return vectors / squared.clamp_min(SAFE_LENGTH_M**2).sqrt().unsqueeze(-1)
+    return vectors / squared.clamp_min(floor**2).sqrt().unsqueeze(-1)
 
 
 def joints_from_bones(

@@ -17,6 +17,7 @@ from poses.kinematics import safe_normalise
 
 Layout = Literal["columns", "rows"]
 SMALL_ANGLE_SQUARED = 1e-6
+UNIT_FLOOR = 1e-12
 
 
 def axis_angle_to_matrix(axis_angle_rad: Float[Tensor, "*B 3"]) -> Float[Tensor, "*B 3 3"]:
@@ -82,9 +83,9 @@ def six_d_to_matrix(six_d: Float[Tensor, "*B 6"], layout: Layout) -> Float[Tenso
     pair = (
         six_d.unflatten(-1, (2, 3)) if _is_columns(layout) else six_d.unflatten(-1, (3, 2)).transpose(-1, -2)
     )
-    first = safe_normalise(pair[..., 0, :])
+    first = safe_normalise(pair[..., 0, :], UNIT_FLOOR)
     second = pair[..., 1, :]
-    second = safe_normalise(second - (first * second).sum(-1, keepdim=True) * first)
+    second = safe_normalise(second - (first * second).sum(-1, keepdim=True) * first, UNIT_FLOOR)
     return torch.stack([first, second, torch.linalg.cross(first, second, dim=-1)], dim=-1)
 
 

@@ -28,7 +28,9 @@ seeds = st.integers(0, 2**31 - 1)
 few = settings(max_examples=8, deadline=None)
 
 
-def random_joints(seed: int, skeleton: Skeleton, batch: int = 3, dtype: torch.dtype = torch.float64) -> torch.Tensor:
+def random_joints(
+    seed: int, skeleton: Skeleton, batch: int = 3, dtype: torch.dtype = torch.float64
+) -> torch.Tensor:
     generator = torch.Generator().manual_seed(seed)
     return torch.randn(batch, skeleton.n_joints, 3, generator=generator, dtype=dtype)
 
@@ -181,7 +183,9 @@ def test_rotating_a_limb_moves_only_what_lies_beyond() -> None:
     joints = random_joints(5, skeleton, batch=2)
     local = torch.eye(3, dtype=torch.float64).repeat(2, 16, 1, 1)
     elbow = skeleton.index("left_elbow")
-    local[:, elbow] = axis_angle_to_matrix(torch.tensor([[0.3, -0.2, 0.9], [0.0, 1.0, 0.0]], dtype=torch.float64))
+    local[:, elbow] = axis_angle_to_matrix(
+        torch.tensor([[0.3, -0.2, 0.9], [0.0, 1.0, 0.0]], dtype=torch.float64)
+    )
     moved = rotate_limbs(joints, local, skeleton)
     wrist = skeleton.index("left_wrist")
     others = [index for index in range(16) if index != wrist]
