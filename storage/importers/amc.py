@@ -17,6 +17,7 @@ from storage.importers.number_text import line_of, numbers_at, token_spans
 
 FIRST_FRAME = re.compile(rb"^[ \t]*\d+[ \t]*\r?$", re.MULTILINE)
 FLAG = re.compile(rb"^[ \t]*:[ \t]*([\w-]+)", re.MULTILINE)
+WHITE_SPACE = bytes(code if code in b"\n" or code > 32 else 32 for code in range(256))
 ASF_COMMENT = re.compile(rb"^#!OML:ASF[ \t]+(.*?)\s*$", re.MULTILINE)
 
 
@@ -59,9 +60,10 @@ def read_amc(content: bytes, counts: Mapping[str, int], where: str) -> AmcMotion
         raise ImporterError(
             f"{where}: no frame number on a line of its own; it is no AMC file, or has no frames"
         )
+    _check_head(content[: start.start()], where)
     flags = {flag.lower() for flag in FLAG.findall(content[: start.start()])}
     first_line = 1 + content.count(b"\n", 0, start.start())
-    body = content[start.start() :]
+    body = content[start.start() :].translate(WHITE_SPACE)
     layout = _first_frame(body, counts, where, first_line)
     columns: dict[str, range] = {}
     at = 0
@@ -72,6 +74,14 @@ def read_amc(content: bytes, counts: Mapping[str, int], where: str) -> AmcMotion
     if values is None:
         values = _read_line_by_line(body, columns, where, first_line)
     return AmcMotion(columns, values, 1.0 if b"radians" in flags else math.pi / 180.0)
+
+
+def _check_head(head: bytes, where: str) -> None:
+    for number, line in enumerate(head.split(b"\n"), start=1):
+        text = line.strip()
+        if text and not text.startswith((b"#", b":")):
+            shown = text[:40].decode("latin-1")
+            raise ImporterError(f"{where}: line {number}: wanted a frame number before {shown!r}")
 
 
 def _first_frame(

@@ -86,16 +86,14 @@ def find_bad_frames(
         The frames to keep and those to quarantine.
     """
     n_frames = len(joints_m)
-    finite = np.isfinite(joints_m).all(axis=(1, 2))
-    joints = np.where(finite[:, None, None], joints_m, 0.0)
+    finite = np.asarray(np.isfinite(joints_m).all(axis=(1, 2)))
+    joints = _hold_last(joints_m, finite)
     zero_bone = _zero_bones(joints, skeleton, options.min_bone_m) & finite[:, None]
     jumps = find_jumps(joints, skeleton, rate_hz, options.max_speed_mps)
     jumps &= finite[1:] & finite[:-1]
     if options.on_jump == "clip" and jumps.any():
         first = int(np.flatnonzero(jumps)[0])
-        detail = (
-            f"{_jump_text(joints, skeleton, rate_hz, jumps, first)}; {int(jumps.sum())} jumps in the clip"
-        )
+        detail = f"{_jump_text(joints, skeleton, rate_hz, first)}; {int(jumps.sum())} jumps in the clip"
         return CleaningResult((), (Stretch(0, n_frames - 1, "clip_with_jump", detail),))
     reason = np.full(n_frames, "", dtype=object)
     at_jump = np.zeros(n_frames, dtype=bool)
@@ -128,7 +126,7 @@ def find_jumps(joints_m: np.ndarray, skeleton: Skeleton, rate_hz: float, max_spe
     if len(joints_m) < 2:
         return np.zeros(max(len(joints_m) - 1, 0), dtype=bool)
     speed = step_speeds_mps(joints_m, skeleton, rate_hz)
-    too_fast = (speed > max_speed_mps).any(axis=1)
+    too_fast = np.asarray((speed > max_speed_mps).any(axis=1))
     if len(joints_m) < 4 or rate_hz >= BREAK_BELOW_HZ:
         return too_fast
     relative = joints_m - joints_m[:, [skeleton.root_index]]
@@ -147,6 +145,14 @@ def step_speeds_mps(joints_m: np.ndarray, skeleton: Skeleton, rate_hz: float) ->
     relative = joints_m - joints_m[:, [root]]
     relative[:, root] = joints_m[:, root]
     return np.linalg.norm(np.diff(relative, axis=0), axis=-1) * rate_hz
+
+
+def _hold_last(joints_m: np.ndarray, finite: np.ndarray) -> np.ndarray:
+    """The clip, each non-finite frame replaced by the finite one before it; zeros where there is none."""
+    if finite.all():
+        return joints_m
+    source = np.maximum.accumulate(np.where(finite, np.arange(len(finite)), -1))
+    return np.where((source >= 0)[:, None, None], joints_m[source], 0.0)
 
 
 def _zero_bones(joints_m: np.ndarray, skeleton: Skeleton, min_bone_m: float) -> np.ndarray:
@@ -191,11 +197,11 @@ def _detail(
         return f"bones of zero length: {', '.join(skeleton.bones[bone] for bone in bones)}"
     if name == "too_short":
         return f"{last - first + 1} frames between quarantined ones, too short to be a clip"
-    step = first + int(np.argmax(jumps[first:last])) if last > first else max(first - 1, 0)
-    return _jump_text(joints, skeleton, rate_hz, jumps, step)
+    steps = [step for step in range(max(first - 1, 0), min(last + 1, len(jumps))) if jumps[step]]
+    return _jump_text(joints, skeleton, rate_hz, steps[0])
 
 
-def _jump_text(joints: np.ndarray, skeleton: Skeleton, rate_hz: float, jumps: np.ndarray, step: int) -> str:
+def _jump_text(joints: np.ndarray, skeleton: Skeleton, rate_hz: float, step: int) -> str:
     speed = step_speeds_mps(joints[step : step + 2], skeleton, rate_hz)[0]
     fastest = int(np.argmax(speed))
     return f"{skeleton.joints[fastest]} moves at {speed[fastest]:.1f} m/s between two frames"

@@ -114,5 +114,5 @@ def _not_a_number(data: np.ndarray, starts: np.ndarray, ends: np.ndarray, where:
         if _number(token) is None or not token.isascii():
             shown = token[:40].decode("ascii", errors="backslashreplace")
             line = line_of(data, start, first_line)
-            return f"{where}: line {line}: wanted a number, got {shown!r}; the file is damaged"
+            return f"{where}: line {line}: wanted a number, got '{shown}'; the file is damaged"
     return f"{where}: text that is no number; the file is damaged or of another format"

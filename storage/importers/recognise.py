@@ -49,8 +49,9 @@ def _shown(joints: tuple[str, ...]) -> str:
 
 
 def _similar(nearest: JointMap, joints: tuple[str, ...]) -> str:
+    unused = [joint for joint in joints if joint not in nearest.sources(joints)]
     for name in nearest.missing_in(joints):
-        match = difflib.get_close_matches(name, joints, n=1, cutoff=0.75)
+        match = difflib.get_close_matches(name, unused, n=1, cutoff=0.75)
         if match:
             return f" (is its {name!r} the file's {match[0]!r}?)"
     return ""

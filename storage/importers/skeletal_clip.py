@@ -61,7 +61,7 @@ def starts_with_inserted_pose(motion: SkeletalMotion, joints_m: np.ndarray) -> b
     mean_mps = float(np.linalg.norm(relative[1] - relative[0], axis=-1).mean()) * motion.rate_hz
     columns = [column for channels in motion.channels for _, column in channels.rotations]
     degrees = np.degrees(motion.values[:COMPARED_FRAMES, columns])
-    whole = (np.abs(degrees - np.round(degrees)) < 1e-6).all(axis=1)
+    whole = np.asarray((np.abs(degrees - np.round(degrees)) < 1e-6).all(axis=1))
     return mean_mps > INSERTED_POSE_MPS or bool(whole[0] and not whole.all())
 
 
