@@ -29,9 +29,17 @@ def pairs_as_arrow(dataset: "Dataset") -> arrow_dataset.FileSystemDataset:
 
 
 def pairs_as_ray(dataset: "Dataset", columns: Sequence[str] | None = None, **options: Any) -> Any:
-    """A `ray.data.Dataset` over the pairs files; `options` go to `ray.data.read_parquet`."""
-    import ray.data
+    """A `ray.data.Dataset` over the pairs files; `options` go to `ray.data.read_parquet`.
 
+    Raises:
+        DatasetError: if Ray Data cannot be imported, or the dataset has no pairs.
+    """
+    try:
+        import ray.data
+    except ImportError as error:
+        raise DatasetError(
+            f"to_ray: Ray Data cannot be imported: {error}; pip install 'ray[data]'"
+        ) from error
     store, entries = dataset.store, _some_pairs(dataset)
     paths = [store.arrow_path(entry.path) for entry in entries]
     wanted = None if columns is None else list(columns)

@@ -54,8 +54,8 @@ class PairsReader:
             size_bytes = store.size_bytes(self.entry.path)
         except StoreError as error:
             raise ShardError(
-                f"{self._where}: the manifest has this file, the store has not ({error}); restore it, or run"
-                " `posemill verify` to see what else is missing"
+                f"{self._where}: the manifest has this file, but the store cannot give it: {error}; restore it,"
+                " or run `posemill verify` to see what else is wrong"
             ) from error
         if size_bytes != self.entry.bytes:
             raise ShardError(
@@ -96,7 +96,7 @@ class PairsReader:
             raise DatasetError(
                 f"{self._where}: wanted rows {start} to {stop} of {self.entry.rows:,}; they are not there"
             )
-        first = int(np.searchsorted(self.group_starts, start, side="right")) - 1
+        first = min(int(np.searchsorted(self.group_starts, start, side="right")), self.n_groups) - 1
         last = max(int(np.searchsorted(self.group_starts, stop, side="left")), first + 1)
         offset = int(self.group_starts[first])
         groups = [self.read_group(group, columns) for group in range(first, min(last, self.n_groups))]

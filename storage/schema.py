@@ -59,15 +59,16 @@ def batch_columns(batch: PoseBatch) -> dict[str, np.ndarray]:
 
 
 def _extra_values(name: str, values: np.ndarray) -> np.ndarray:
+    """The values of an extra column in a type that has a column."""
     if values.dtype.kind == "U":
         values = values.astype(object)
-    if (values.dtype.kind in "biuf" and values.dtype.itemsize <= 8) or (
-        values.dtype == object and values.ndim == 1
-    ):
+    is_array = values.dtype.kind in "iuf" and values.dtype.itemsize <= 8
+    is_list = values.dtype == object or values.dtype.kind == "b"
+    if is_array or (is_list and values.ndim == 1):
         return values
     raise DatasetError(
-        f"extra column {name!r}: wanted bool, integer or float arrays or an object array of str, got"
-        f" {values.dtype} with shape {values.shape}"
+        f"extra column {name!r}: wanted integers or floats (B, ...), or bool or str (B,), got {values.dtype} with"
+        f" shape {values.shape}; flags with more axes go as uint8"
     )
 
 

@@ -1,0 +1,156 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch.utils.data import DataLoader
+
+from poses.batch import PoseBatch
+from storage.errors import DatasetError
+from storage.manifest import publish_manifest
+from storage.object_store import open_store
+from storage.reader import Dataset
+from storage.streams import order_of
+from tests.unit.storage.samples import SKELETON, commit_pairs, make_pairs
+
+CLIP_FRAMES = 30
+
+
+@pytest.fixture
+def dataset(tmp_path: Path) -> Dataset:
+    """Two files, 330 rows, clips of 30 frames across row groups of 64."""
+    store = open_store(tmp_path)
+    batches = [make_pairs(rows, seed=seed, clip_frames=CLIP_FRAMES) for seed, rows in ((1, 200), (2, 130))]
+    commits = [commit_pairs(store, batch, f"u{n}", row_group_rows=64) for n, batch in enumerate(batches)]
+    publish_manifest(store, "run", commits, SKELETON)
+    return Dataset.open(tmp_path)
+
+
+def ids_of(batches: "DataLoader[dict[str, torch.Tensor]] | object") -> list[int]:
+    return [int(number) for batch in batches for number in batch["sample_id"]]  # type: ignore[attr-defined]
+
+
+def test_without_a_seed_rows_come_in_file_order(dataset: Dataset) -> None:
+    pairs = dataset.to_torch(batch_rows=50, block_rows=70)
+    assert [len(batch["sample_id"]) for batch in pairs] == [50] * 6 + [30]
+    assert ids_of(pairs) == dataset.read_pairs().sample_id.tolist()
+
+
+def test_values_are_the_rows_own(dataset: Dataset) -> None:
+    columns = ["sample_id", "keypoints_screen", "joints_root_m", "keypoint_confidence"]
+    read = dataset.read_pairs()
+    row_of = {number: row for row, number in enumerate(read.sample_id.tolist())}
+    for batch in dataset.to_torch(batch_rows=64, shuffle_seed=1, block_rows=64, columns=columns):
+        wanted = read.take([row_of[number] for number in batch["sample_id"].tolist()])
+        np.testing.assert_array_equal(batch["keypoints_screen"], wanted.keypoints_screen)
+        np.testing.assert_array_equal(batch["joints_root_m"], wanted.joints_root_m)
+        np.testing.assert_array_equal(batch["keypoint_confidence"], wanted.keypoint_confidence)
+
+
+def test_every_row_comes_once_an_epoch_and_epochs_differ(dataset: Dataset) -> None:
+    pairs = dataset.to_torch(batch_rows=50, shuffle_seed=4, block_rows=40)
+    everything = sorted(dataset.read_pairs().sample_id.tolist())
+    first, again = ids_of(pairs), ids_of(pairs)
+    pairs.set_epoch(1)
+    second = ids_of(pairs)
+    assert first == again
+    assert first != second
+    assert sorted(first) == sorted(second) == everything
+    assert first != everything
+
+
+def test_a_shuffled_batch_draws_from_several_blocks(dataset: Dataset) -> None:
+    first = next(iter(dataset.to_torch(batch_rows=64, shuffle_seed=0, block_rows=32, mix_blocks=4)))
+    assert len({int(number) // 32 for number in first["sample_id"]}) > 3
+
+
+def test_ranks_share_the_rows(dataset: Dataset) -> None:
+    shares = [ids_of(dataset.to_torch(shuffle_seed=2, block_rows=32, rank=r, world_size=3)) for r in range(3)]
+    assert all(shares)
+    assert sorted(number for share in shares for number in share) == sorted(
+        dataset.read_pairs().sample_id.tolist()
+    )
+
+
+def test_loader_workers_share_the_rows(dataset: Dataset) -> None:
+    pairs = dataset.to_torch(batch_rows=32, shuffle_seed=2, block_rows=32, window=3)
+    loader = DataLoader(pairs, batch_size=None, num_workers=2)
+    ids = [int(number) for batch in loader for number in batch["sample_id"][:, 1]]
+    assert sorted(ids) == sorted(dataset.read_pairs().sample_id.tolist())
+
+
+@pytest.mark.parametrize("window", [3, 27, 61])
+def test_windows_are_the_frames_around_within_the_clip(dataset: Dataset, window: int) -> None:
+    read = dataset.read_pairs()
+    row_of = {number: row for row, number in enumerate(read.sample_id.tolist())}
+    half = window // 2
+    seen = 0
+    columns = ["sample_id", "frame", "keypoints_screen", "joints_root_m"]
+    for batch in dataset.to_torch(
+        batch_rows=64, window=window, shuffle_seed=3, block_rows=64, columns=columns
+    ):
+        assert batch["keypoints_screen"].shape[1:] == (window, 17, 2)
+        for ids, frames, keypoints in zip(
+            batch["sample_id"], batch["frame"], batch["keypoints_screen"], strict=True
+        ):
+            middle = row_of[int(ids[half])]
+            first, last = read.frame[middle] - half, read.frame[middle] + half
+            of_clip = read.frame[
+                (read.clip == read.clip[middle]) & (read.sample_id // 10**6 == ids[half].item() // 10**6)
+            ]
+            wanted = np.clip(np.arange(first, last + 1), of_clip.min(), of_clip.max())
+            np.testing.assert_array_equal(frames, wanted)
+            rows = [row_of[int(number)] for number in ids]
+            np.testing.assert_array_equal(keypoints, read.take(rows).keypoints_screen)
+            seen += 1
+    assert seen == len(read)
+
+
+def test_windows_do_not_depend_on_the_row_order_in_the_file(tmp_path: Path) -> None:
+    batch = make_pairs(90, clip_frames=CLIP_FRAMES)
+    shuffled = batch.take(np.random.default_rng(0).permutation(90))
+    store = open_store(tmp_path)
+    publish_manifest(store, "run", [commit_pairs(store, shuffled, row_group_rows=16)], SKELETON)
+    columns = ["sample_id", "frame"]
+    got = {
+        int(ids[2]): frames.tolist()
+        for b in Dataset.open(tmp_path).to_torch(window=5, columns=columns)
+        for ids, frames in zip(b["sample_id"], b["frame"], strict=True)
+    }
+    for number, frame in zip(batch.sample_id.tolist(), batch.frame.tolist(), strict=True):
+        assert got[number] == np.clip(np.arange(frame - 2, frame + 3), 0, CLIP_FRAMES - 1).tolist()
+
+
+def test_a_window_does_not_close_over_a_gap() -> None:
+    frame = np.asarray([0, 2, 4, 8, 10], np.int32)
+    order = order_of((np.zeros(5, int),), frame)
+    assert order.first.tolist() == [0, 0, 0, 3, 3]
+    assert order.last.tolist() == [2, 2, 2, 4, 4]
+
+
+def test_streams_of_no_rows() -> None:
+    order = order_of((np.zeros(0, int),), np.zeros(0, np.int32))
+    assert len(order.rows) == len(order.first) == len(order.last) == 0
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"window": 4}, "odd window"),
+        ({"batch_rows": 0}, "batch_rows"),
+        ({"rank": 2, "world_size": 2}, "rank"),
+        ({"columns": ["clip"]}, "'clip' holds text"),
+    ],
+)
+def test_arguments_out_of_range(dataset: Dataset, options: dict, words: str) -> None:
+    with pytest.raises(DatasetError, match=words):
+        dataset.to_torch(**options)
+
+
+def test_a_smaller_last_batch_can_be_dropped(dataset: Dataset) -> None:
+    assert {len(batch["sample_id"]) for batch in dataset.to_torch(batch_rows=50, drop_last=True)} == {50}
+
+
+def test_the_demo_batch_is_sound() -> None:
+    batch: PoseBatch = make_pairs(10)
+    batch.validate()
