@@ -84,6 +84,11 @@ def _latin1_bytes(text: str, encoding: str = "latin1") -> bytes:
     return str(text).encode("latin-1")
 
 
+def _no_bytes() -> bytes:
+    """How old protocols write b""; it takes no arguments, so that no size can be asked for."""
+    return b""
+
+
 ALLOWED = {
     "ndarray": _Array,
     "_reconstruct": _Array,
@@ -110,6 +115,8 @@ class _ArrayUnpickler(pickle.Unpickler):  # its find_class admits only the inert
             return ALLOWED[name]
         if (module, name) == ("_codecs", "encode"):
             return _latin1_bytes
+        if module in ("builtins", "__builtin__") and name == "bytes":
+            return _no_bytes
         raise ImporterError(
             f"{self._where}: its pickle asks for {module}.{name}, which is no numpy array; such a file could "
             "run any code and is refused. Save it again with plain arrays"

@@ -14,13 +14,21 @@ from tests.unit.storage.importers.motion_files import ASF_BONES, CMU_MOTIONBUILD
 
 MOTIONBUILDER = (*(name for name, *_ in CMU_MOTIONBUILDER), "Head_end", "LeftHand_end")
 ASF = ("root", *(name for name, *_ in ASF_BONES))
-DAZ = tuple(
-    ["hip", "abdomen", "chest", "neck", "head", "rShldr", "rForeArm", "rHand", "lShldr", "lForeArm", "lHand"]
-) + tuple(["rThigh", "rShin", "rFoot", "lThigh", "lShin", "lFoot", "leftEye", "rCollar", "lCollar"])
-BIPED = tuple(["Hips", "Chest", "Chest2", "Neck", "Head", "Head_end"]) + tuple(
-    f"{side}{part}"
-    for side in ("Left", "Right")
-    for part in ["Hip", "Knee", "Ankle", "Collar", "Shoulder", "Elbow", "Wrist"]
+DAZ = (
+    *("hip", "abdomen", "chest", "neck", "head", "leftEye"),
+    *(
+        f"{side}{part}"
+        for side in "lr"
+        for part in ("Collar", "Shldr", "ForeArm", "Hand", "Thigh", "Shin", "Foot")
+    ),
+)
+BIPED = (
+    *("Hips", "Chest", "Chest2", "Neck", "Head", "Head_end"),
+    *(
+        f"{side}{part}"
+        for side in ("Left", "Right")
+        for part in ("Hip", "Knee", "Ankle", "Shoulder", "Elbow", "Wrist")
+    ),
 )
 
 
