@@ -30,7 +30,8 @@ class PoseBatch:
     Args:
         skeleton: What the J joints are.
         sample_id: (B,) int64, unique in a dataset, never negative.
-        joints_camera_m: (B, J, 3) float32, camera frame: metres, x right, y down, z forward; root not removed.
+        joints_camera_m: (B, J, 3) float32, camera frame: metres, x right, y down, z forward; root not
+            removed.
         keypoints_px: (B, J, 2) float32, pixels.
         keypoint_confidence: (B, J) float32 in [0, 1]; 0 where a keypoint is missing.
         camera_px: (B, 11) float32 intrinsics, `poses.cameras.CAMERA_FIELDS`.

@@ -1,14 +1,17 @@
-"""Pinhole cameras with Brown-Conrady distortion, and the published screen normalisation. numpy and torch alike.
+"""Pinhole cameras with Brown-Conrady distortion, and the published screen normalisation.
 
-Camera frame: metres, x right, y down, z forward. `camera_px` holds CAMERA_FIELDS in its last axis, in pixels; it may
-have any leading axes that broadcast against those of the joints (one camera for a clip, one per pose, ...).
+All functions take numpy arrays or torch tensors alike.
+
+Camera frame: metres, x right, y down, z forward. `camera_px` holds CAMERA_FIELDS in its last axis, in pixels;
+it may have any leading axes that broadcast against those of the joints
+(one camera for a clip, one per pose).
 
 Screen frame (VideoPose3D, PoseAug): x' = 2x/w - 1, y' = 2y/w - h/w, so that the image's width spans [-1, 1].
 
 Two forms of the tangential term are in use. `distortion="brown_conrady"` is Brown's and OpenCV's:
-dx = 2 p1 u v + p2 (r^2 + 2 u^2), dy = p1 (r^2 + 2 v^2) + 2 p2 u v. `distortion="published"` is what VideoPose3D and
-PoseAug compute: u (p . u) + p r^2, which has the two numbers in the other order and lacks a factor. They agree where
-p1 = p2 = 0. Nothing here treats points behind the camera: ask `in_front` first.
+dx = 2 p1 u v + p2 (r^2 + 2 u^2), dy = p1 (r^2 + 2 v^2) + 2 p2 u v. `distortion="published"` is what
+VideoPose3D and PoseAug compute: u (p . u) + p r^2, which has the two numbers in the other order and lacks a
+factor. They agree where p1 = p2 = 0. Nothing here treats points behind the camera: ask `in_front` first.
 """
 
 from typing import Any, Literal, TypeVar
@@ -84,8 +87,8 @@ def project_screen(
     Args:
         joints_camera_m: Joints in the camera frame.
         intrinsics_screen: As made by `screen_intrinsics` (the published order, SCREEN_FIELDS).
-        clamp: Limit x/z and y/z to [-1, 1] as the published code does; this hides points behind the camera and
-            stops the gradient of joints more than 45 degrees off the axis.
+        clamp: Limit x/z and y/z to [-1, 1] as the published code does; this hides points behind the camera
+            and stops the gradient of joints more than 45 degrees off the axis.
         distortion: Which tangential term; see the module's text.
     """
     _check_last("intrinsics_screen", intrinsics_screen, len(SCREEN_FIELDS))

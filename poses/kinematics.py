@@ -3,10 +3,11 @@
 A bone vector is child minus parent (the PoseAug code has parent minus child; its Gram matrices are the same).
 
 Speed, batch 1024, h36m_16, one CPU thread: bone vectors and joints from bones each as one product of the
-flattened poses with a constant (3J x 3K) matrix of -1, 0, 1 take 0.11 ms; two gathers take 0.20 to 0.55 ms, a loop
-over the joints 0.31 ms, a gather per tree depth 1.6 ms. The product only adds, so it has the bits of the loop and
-does not depend on the batch's size. It is used on the CPU in full precision; elsewhere (TF32 or bf16 could round the
-coordinates) gathers and doubling steps give the same sums. One NaN makes the whole pose NaN in the product.
+flattened poses with a constant (3J x 3K) matrix of -1, 0, 1 take 0.11 ms; two gathers take 0.20 to 0.55 ms, a
+loop over the joints 0.31 ms, a gather per tree depth 1.6 ms. The product only adds, so it has the bits of the
+loop and does not depend on the batch's size. It is used on the CPU in full precision; elsewhere (TF32 or bf16
+could round the coordinates) gathers and doubling steps give the same sums. One NaN makes the whole pose NaN
+in the product.
 """
 
 from collections.abc import Sequence
@@ -133,7 +134,8 @@ def forward_kinematics(
 
     Args:
         local_rotations: Rotation of each joint relative to its parent's frame.
-        rest_offsets: Each joint's place in its parent's frame (the root's: in the world); leading axes broadcast.
+        rest_offsets: Each joint's place in its parent's frame (the root's: in the world); leading axes
+            broadcast.
         parents: Parent index of each joint, -1 for the root; any order.
 
     Returns:
@@ -171,10 +173,11 @@ def kinematic_chain_gram(
     """Gram matrix of the bone vectors (the kinematic chain space matrix of RepNet and PoseAug).
 
     Args:
-        joints: Joints in any frame; with unit bones the result is invariant to rotation, translation and length.
+        joints: Joints in any frame; with unit bones the result is invariant to rotation, translation and
+            length.
         skeleton: The tree and its body parts.
-        part: Name of a body part: only its n bones, in bone order; None for all K bones. PoseAug stores the same
-            numbers as a (K, K) matrix with zeros elsewhere.
+        part: Name of a body part: only its n bones, in bone order; None for all K bones. PoseAug stores the
+            same numbers as a (K, K) matrix with zeros elsewhere.
         unit: Normalise every bone first.
     """
     bones = bone_directions(joints, skeleton) if unit else bone_vectors(joints, skeleton)
@@ -185,8 +188,8 @@ def kinematic_chain_gram(
 
 
 def mirror_joints(joints: Float[Tensor, "*B J D"], skeleton: Skeleton) -> Float[Tensor, "*B J D"]:
-    """The pose in a mirror: x negated, left and right names swapped. For 3D, and for screen-frame 2D of a camera
-    whose principal point is the image centre (see `poses.cameras.mirror_camera_px` for the others)."""
+    """The pose in a mirror: x negated, left and right names swapped. For 3D, and for screen-frame 2D of a
+    camera whose principal point is the image centre (see `poses.cameras.mirror_camera_px` for the others)."""
     check_joint_axis(joints, skeleton)
     swapped = joints.index_select(-2, _mirror_tensor(skeleton, joints.device))
     return torch.cat([-swapped[..., :1], swapped[..., 1:]], dim=-1)

@@ -1,7 +1,7 @@
-"""Errors of estimated poses, one number per pose; how they are averaged is a protocol's business (poses/protocols.py).
+"""Errors of estimated poses, one number per pose.
 
-Poses are root-relative metres; results are millimetres or fractions. Sources: MPJPE and its variants as in Human3.6M
-and VideoPose3D; PCK and AUC as in MPI-INF-3DHP; object keypoint similarity as in COCO.
+How they are averaged is a protocol's business (poses/protocols.py). Poses are root-relative metres; results are millimetres or fractions. Sources: MPJPE and its variants as in
+Human3.6M and VideoPose3D; PCK and AUC as in MPI-INF-3DHP; object keypoint similarity as in COCO.
 """
 
 import torch
@@ -51,8 +51,8 @@ def procrustes_align(
 ) -> Float[Tensor, "B J 3"]:
     """Estimates moved onto their targets by the least-squares similarity (Kabsch, Umeyama), in float64.
 
-    A reflection is never used: where it would fit better, the weakest axis is turned instead. A pose whose joints all
-    coincide becomes the target's centre.
+    A reflection is never used: where it would fit better, the weakest axis is turned instead. A pose whose
+    joints all coincide becomes the target's centre.
     """
     _check_same_shape(predicted_m, target_m)
     predicted, target = predicted_m.double(), target_m.double()

@@ -1,10 +1,11 @@
 """Named evaluation protocols: which joints count, and how per-pose errors become one number.
 
-A mean over all frames and a mean over the means of the actions differ by millimetres, and so does counting the root
-joint, whose error is always 0 (with 16 joints it makes MPJPE 6.25 % smaller). Every result carries its protocol's
-name, and results of different protocols refuse to be compared.
+A mean over all frames and a mean over the means of the actions differ by millimetres, and so does counting
+the root joint, whose error is always 0 (with 16 joints it makes MPJPE 6.25 % smaller). Every result carries
+its protocol's name, and results of different protocols refuse to be compared.
 
-`released_poseaug` is what PoseAug's released evaluation prints: 16 joints with the root, mean over all frames.
+`released_poseaug` is what PoseAug's released evaluation prints: 16 joints with the root, mean over all
+frames.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -93,8 +94,8 @@ def evaluate(
         target_root_m: Targets relative to the root joint.
         skeleton: What the J joints are.
         action: Action of every pose; needed by protocols with mean "action".
-        sequence: Name of the sequence every pose belongs to; rows of one sequence stand in time order. Adds the
-            velocity error, over neighbouring rows of the same sequence.
+        sequence: Name of the sequence every pose belongs to; rows of one sequence stand in time order. Adds
+            the velocity error, over neighbouring rows of the same sequence.
 
     Raises:
         ProtocolError: if the protocol does not fit the joints, actions are missing, or a value is not finite.
@@ -231,5 +232,6 @@ def _check_inputs(protocol: Protocol, predicted: Tensor, target: Tensor, skeleto
         root = poses[:, skeleton.root_index].abs().max()
         if root > 1e-4:
             raise ProtocolError(
-                f"protocol {protocol.name!r} wants root-relative poses; a {name} has its root {float(root):.3f} m from 0"
+                f"protocol {protocol.name!r} wants root-relative poses; a {name} has its root "
+                f"{float(root):.3f} m from 0"
             )

@@ -1,8 +1,8 @@
 """Camera rigs: several cameras round a capture space, as data.
 
-World frame: metres, y up, floor at y = 0; the subject is recentred so that the clip-mean hip ground position is the
-origin. A camera stands at (distance sin(azimuth), height, distance cos(azimuth)), so azimuth 0 is on the +z axis and
-90 degrees on +x, and looks at (0, look_at_y, 0). Its frame: x right, y down, z forward.
+World frame: metres, y up, floor at y = 0; the subject is recentred so that the clip-mean hip ground position
+is the origin. A camera stands at (distance sin(azimuth), height, distance cos(azimuth)), so azimuth 0 is on
+the +z axis and 90 degrees on +x, and looks at (0, look_at_y, 0). Its frame: x right, y down, z forward.
 """
 
 from collections.abc import Mapping
@@ -81,7 +81,7 @@ def look_at(
     position_world_m: tuple[float, float, float] | np.ndarray,
     target_world_m: tuple[float, float, float] | np.ndarray,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Rotation (3,3) and translation (3,) float32 of an upright camera (no roll) that looks at a point; y is up.
+    """Rotation (3,3) and translation (3,) float32 of an upright camera (no roll, y up) looking at a point.
 
     Raises:
         CameraError: if it stands on the point, or straight above or below it, where upright means nothing.

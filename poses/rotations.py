@@ -1,8 +1,8 @@
 """Rotations: axis-angle, matrices, the two published 6D layouts, Euler angles, random draws.
 
-Matrices act on column vectors (x' = R x). torch unless said; every function is finite, with finite gradients, at
-the zero rotation. Sources: Rodrigues' formula; Zhou et al., "On the Continuity of Rotation Representations in Neural
-Networks" (6D); Shoemake, "Uniform random rotations".
+Matrices act on column vectors (x' = R x). torch unless said; every function is finite, with finite gradients,
+at the zero rotation. Sources: Rodrigues' formula; Zhou et al., "On the Continuity of Rotation Representations
+in Neural Networks" (6D); Shoemake, "Uniform random rotations".
 """
 
 from typing import Literal
@@ -77,8 +77,9 @@ def six_d_to_matrix(six_d: Float[Tensor, "*B 6"], layout: Layout) -> Float[Tenso
 
     Args:
         six_d: Six numbers holding two columns a, b of a 3x3 matrix.
-        layout: "columns": a then b, (a1 a2 a3 b1 b2 b3), as 4D-Humans has it. "rows": the 3x2 matrix [a b] row by
-            row, (a1 b1 a2 b2 a3 b3), as SPIN and HMR's heirs have it. Weights made for one are nonsense in the other.
+        layout: "columns": a then b, (a1 a2 a3 b1 b2 b3), as 4D-Humans has it. "rows": the 3x2 matrix [a b]
+            row by row, (a1 b1 a2 b2 a3 b3), as SPIN and HMR's heirs have it. Weights made for one are
+            nonsense in the other.
     """
     pair = (
         six_d.unflatten(-1, (2, 3)) if _is_columns(layout) else six_d.unflatten(-1, (3, 2)).transpose(-1, -2)

@@ -34,8 +34,8 @@ class Skeleton:
         joints: Joint names in array order; canonical names are shared by all skeletons.
         parents: Index of each joint's parent; -1 for the one root.
         mirror_pairs: (left, right) joint names that change places when a pose is mirrored.
-        bone_length_groups: Group name -> bones that share one length ratio; covers every bone once. If not given,
-            left and right bones share a group and every other bone has its own.
+        bone_length_groups: Group name -> bones that share one length ratio; covers every bone once. If not
+            given, left and right bones share a group and every other bone has its own.
         body_parts: Part name -> bones whose Gram matrix one discriminator branch sees; may overlap.
         frozen_direction_bones: Bones whose direction the augmentor leaves alone.
         frozen_length_bones: Bones whose length the augmentor leaves alone.
@@ -252,7 +252,7 @@ class JointMap:
 
 @lru_cache(maxsize=256)
 def joint_map(source: Skeleton, target: Skeleton) -> JointMap:
-    """How to read a pose of `source` as a pose of `target`: joints of the same name, the rest as `derived` says.
+    """How to read a pose of `source` as one of `target`: same names copied, the rest as `derived` says.
 
     Args:
         source: Skeleton of the poses at hand.

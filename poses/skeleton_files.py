@@ -1,7 +1,7 @@
 """Skeletons from YAML: the built-in ones by name, anybody's own by path.
 
-A file looks like poses/skeletons/h36m_16.yaml: `joints` maps each joint to its parent (null for the root), and
-everything else is optional. Any file of that layout can be passed to `load_skeleton`.
+A file looks like poses/skeletons/h36m_16.yaml: `joints` maps each joint to its parent (null for the root),
+and everything else is optional. Any file of that layout can be passed to `load_skeleton`.
 """
 
 from collections.abc import Mapping

@@ -1,7 +1,7 @@
 """Weak-perspective cameras (s, tx, ty) and their full-perspective equivalents.
 
-A weak-perspective camera sees x_2d = s (x + tx), y_2d = s (y + ty) in a crop whose sides are -1 and 1. Sources: HMR
-and SPIN (camera of a crop), 4D-Humans (crop camera -> full image).
+A weak-perspective camera sees x_2d = s (x + tx), y_2d = s (y + ty) in a crop whose sides are -1 and 1.
+Sources: HMR and SPIN (camera of a crop), 4D-Humans (crop camera -> full image).
 """
 
 import torch
@@ -38,7 +38,9 @@ def translation_in_full_image(
     image_size_px: Float[Tensor, "*B 2"],
     focal_px: Number,
 ) -> Float[Tensor, "*B 3"]:
-    """Translation (metres) in the camera of the whole image, principal point at its centre, from a crop's camera.
+    """Translation (metres) in the camera of the whole image, from the camera of a crop.
+
+    The principal point is the image's centre.
 
     Args:
         camera_weak: (s, tx, ty) of the crop.
@@ -62,8 +64,8 @@ def fit_translation(
 ) -> Float[Tensor, "B 3"]:
     """Translation that best puts 3D joints onto their 2D keypoints under a pinhole camera.
 
-    Weighted linear least squares on f (x + tx) = (u - cx) (z + tz), and the same for y: the error is in pixels times
-    depth. Two equations a joint; at least two joints with weight are needed. In float64.
+    Weighted linear least squares on f (x + tx) = (u - cx) (z + tz), and the same for y: the error is in
+    pixels times depth. Two equations a joint; at least two joints with weight are needed. In float64.
 
     Args:
         joints_m: Joints before translation.
