@@ -33,7 +33,8 @@ class PoseBatch:
         joints_camera_m: (B, J, 3) float32, camera frame: metres, x right, y down, z forward; root not
             removed.
         keypoints_px: (B, J, 2) float32, pixels.
-        keypoint_confidence: (B, J) float32 in [0, 1]; 0 where a keypoint is missing.
+        keypoint_confidence: (B, J) float32 in [0, 1]; 0 where a keypoint is missing (its
+            pixels are then any finite number).
         camera_px: (B, 11) float32 intrinsics, `poses.cameras.CAMERA_FIELDS`.
         source_id: (B,) int64, the row that this one was made from; equals sample_id for originals.
         copy: (B,) int32, which copy of its source; 0 for originals.

@@ -1,6 +1,6 @@
-"""Errors of estimated poses, one number per pose.
+"""Errors of estimated poses, one number per pose; how they are averaged is a protocol's business.
 
-How they are averaged is a protocol's business (poses/protocols.py). Poses are root-relative metres; results are millimetres or fractions. Sources: MPJPE and its variants as in
+Poses are root-relative metres; results are millimetres or fractions. Sources: MPJPE and its variants as in
 Human3.6M and VideoPose3D; PCK and AUC as in MPI-INF-3DHP; object keypoint similarity as in COCO.
 """
 

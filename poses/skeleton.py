@@ -231,23 +231,33 @@ class JointMap:
     weights: np.ndarray
 
     @cached_property
-    def source_index(self) -> np.ndarray | None:
-        """(J_target,) source joint of every target joint, or None where a joint is derived from several."""
-        is_copy = (self.weights == 1.0).sum(1) == 1
-        return self.weights.argmax(1) if bool(is_copy.all()) else None
+    def source_index(self) -> np.ndarray:
+        """(J_target,) source joint of every copied target joint; of a derived one its first source joint."""
+        return self.weights.astype(bool).argmax(1)
+
+    @cached_property
+    def derived(self) -> tuple[tuple[int, tuple[tuple[int, float], ...]], ...]:
+        """(target joint, ((source joint, weight), ...)) of every joint that is not a copy."""
+        return tuple(
+            (joint, tuple((int(at), float(row[at])) for at in np.flatnonzero(row)))
+            for joint, row in enumerate(self.weights)
+            if not (row.sum() == 1.0 and row.max() == 1.0 and np.count_nonzero(row) == 1)
+        )
 
     def apply(self, joints: Any) -> Any:
-        """Joints (..., J_source, D), numpy or torch, any frame or unit -> (..., J_target, D), same type."""
+        """Joints (..., J_source, D), numpy or torch, any frame or unit -> (..., J_target, D), same type.
+
+        A NaN joint spoils only what is copied or derived from it.
+        """
         if joints.shape[-2] != self.source.n_joints:
             raise PoseShapeError(
                 f"joint map {self.source.name} -> {self.target.name} wants (..., {self.source.n_joints}, D), "
                 f"got {tuple(joints.shape)}"
             )
-        if self.source_index is not None:
-            return joints[..., self.source_index, :]
-        if isinstance(joints, np.ndarray):
-            return self.weights.astype(joints.dtype) @ joints
-        return joints.new_tensor(self.weights) @ joints
+        mapped = joints[..., self.source_index, :]
+        for joint, recipe in self.derived:
+            mapped[..., joint, :] = sum(joints[..., at, :] * weight for at, weight in recipe)
+        return mapped
 
 
 @lru_cache(maxsize=256)

@@ -174,6 +174,18 @@ def test_mapping_derives_what_is_missing() -> None:
     np.testing.assert_allclose(torch_mapped.numpy(), mapped, atol=1e-6)
 
 
+def test_a_missing_joint_spoils_only_what_needs_it() -> None:
+    source, target = load_skeleton("coco_17"), load_skeleton("h36m_16")
+    poses = np.ones((1, 17, 2), np.float32)
+    poses[0, source.index("left_hip")] = np.nan
+    missing = np.isnan(joint_map(source, target).apply(poses)).any((0, 2))
+    assert {joint for joint, gone in zip(target.joints, missing, strict=True) if gone} == {
+        "left_hip",
+        "pelvis",
+        "spine",
+    }
+
+
 def test_mapping_keeps_translations() -> None:
     """Every recipe's weights sum to one, or a moved pose would map to a stretched one."""
     for source in map(load_skeleton, skeleton_names()):
