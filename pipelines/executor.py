@@ -136,6 +136,11 @@ class WorkerResources:
     torch_threads: int = 1
 
 
+DEFAULT_RETRY = RetryPolicy()
+QUARANTINE_BAD_ROWS = BadRowPolicy()
+ONE_CPU = WorkerResources()
+
+
 class Executor(Protocol):
     """Runs units through a stage."""
 
@@ -146,8 +151,8 @@ class Executor(Protocol):
         on_result: ResultCallback,
         *,
         name: str = "pool",
-        resources: WorkerResources = WorkerResources(),
-        bad_rows: BadRowPolicy = BadRowPolicy(),
+        resources: WorkerResources = ONE_CPU,
+        bad_rows: BadRowPolicy = QUARANTINE_BAD_ROWS,
         progress: Progress | None = None,
     ) -> ExecutionReport:
         """Do all units, in any order; `on_result` is called on the caller's thread, once per commit.

@@ -9,6 +9,9 @@ from collections.abc import Callable, Sequence
 
 from pipelines.errors import StageSetupError
 from pipelines.executor import (
+    DEFAULT_RETRY,
+    ONE_CPU,
+    QUARANTINE_BAD_ROWS,
     BadRowPolicy,
     ExecutionReport,
     Failure,
@@ -32,7 +35,7 @@ class InProcessExecutor:
     """
 
     def __init__(
-        self, retry: RetryPolicy = RetryPolicy(), sleep: Callable[[float], None] = time.sleep
+        self, retry: RetryPolicy = DEFAULT_RETRY, sleep: Callable[[float], None] = time.sleep
     ) -> None:
         self._retry = retry
         self._sleep = sleep
@@ -44,8 +47,8 @@ class InProcessExecutor:
         on_result: ResultCallback,
         *,
         name: str = "pool",
-        resources: WorkerResources = WorkerResources(),
-        bad_rows: BadRowPolicy = BadRowPolicy(),
+        resources: WorkerResources = ONE_CPU,
+        bad_rows: BadRowPolicy = QUARANTINE_BAD_ROWS,
         progress: Progress | None = None,
     ) -> ExecutionReport:
         """See `pipelines.executor.Executor.run`; `resources` is not used: this process keeps its own threads."""
@@ -72,23 +75,21 @@ class InProcessExecutor:
         return supervisor.report
 
     def _set_up(self, worker: StageWorker, name: str, progress: Progress) -> None:
-        failure: Failure | None = None
-        attempt = 0
-        for attempt in range(1, self._retry.max_setup_failures + 1):
+        """Transient errors are tried again; any other failure would come again."""
+        for attempts in range(1, self._retry.max_setup_failures + 1):
             failure = worker.setup()
             if failure is None:
                 return
             progress.log(f"{name}: setup failed: {failure}")
-            if failure.kind != "transient":
-                break
-        raise setup_error(name, failure, attempt)
+            if failure.kind != "transient" or attempts == self._retry.max_setup_failures:
+                raise setup_error(name, failure, attempts)
 
     def close(self) -> None:
         """Nothing to give back."""
 
 
-def setup_error(name: str, failure: Failure | None, attempts: int) -> StageSetupError:
+def setup_error(name: str, failure: Failure, attempts: int) -> StageSetupError:
     """The error of a stage that cannot be set up."""
-    cause = f"{failure}" if failure else "unknown"
-    detail = f"\n{failure.traceback}" if failure and failure.traceback else ""
-    return StageSetupError(f"{name}: setup failed {attempts} time(s), no unit was started: {cause}{detail}")
+    return StageSetupError(
+        f"{name}: setup failed {attempts} time(s), the units wait: {failure}\n{failure.traceback}".rstrip()
+    )

@@ -13,6 +13,8 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from pipelines.executor import (
+    ONE_CPU,
+    QUARANTINE_BAD_ROWS,
     BadRowPolicy,
     ExecutionReport,
     Failure,
@@ -58,6 +60,9 @@ class RayPoolSettings(BaseModel):
     retry: RetryPolicy = RetryPolicy()
 
 
+DEFAULT_POOL = RayPoolSettings()
+
+
 @dataclass
 class _Member:
     """One actor and what it is doing."""
@@ -75,7 +80,7 @@ class _Member:
 class RayPoolExecutor:
     """Runs units on a pool of Ray actors."""
 
-    def __init__(self, settings: RayPoolSettings = RayPoolSettings()) -> None:
+    def __init__(self, settings: RayPoolSettings = DEFAULT_POOL) -> None:
         self._settings = settings
         self._connected_here = False
 
@@ -86,8 +91,8 @@ class RayPoolExecutor:
         on_result: ResultCallback,
         *,
         name: str = "pool",
-        resources: WorkerResources = WorkerResources(),
-        bad_rows: BadRowPolicy = BadRowPolicy(),
+        resources: WorkerResources = ONE_CPU,
+        bad_rows: BadRowPolicy = QUARANTINE_BAD_ROWS,
         progress: Progress | None = None,
     ) -> ExecutionReport:
         """See `pipelines.executor.Executor.run`. The pool's actors are released at the end."""

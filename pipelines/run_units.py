@@ -6,7 +6,14 @@ from typing import Any
 
 from pipelines.context import RunContext
 from pipelines.errors import PoolError
-from pipelines.executor import BadRowPolicy, ExecutionReport, StageFactory, WorkerResources
+from pipelines.executor import (
+    ONE_CPU,
+    QUARANTINE_BAD_ROWS,
+    BadRowPolicy,
+    ExecutionReport,
+    StageFactory,
+    WorkerResources,
+)
 from pipelines.heartbeat import HeartbeatWriter
 from pipelines.plan import Plan, freeze_plan
 from poses.skeleton import Skeleton
@@ -59,8 +66,8 @@ def run_units(
     skeleton: Skeleton,
     context: RunContext,
     *,
-    resources: WorkerResources = WorkerResources(),
-    bad_rows: BadRowPolicy = BadRowPolicy(),
+    resources: WorkerResources = ONE_CPU,
+    bad_rows: BadRowPolicy = QUARANTINE_BAD_ROWS,
     before_publish: Callable[[ObjectStore], None] | None = None,
 ) -> UnitsResult:
     """Do a plan, or what is left of it.

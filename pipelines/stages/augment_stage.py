@@ -7,13 +7,12 @@ decides nothing but where they are written.
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 import torch
-from augment.contract import Augmented, Augmentor
 
+from augment.contract import Augmented, Augmentor
 from pipelines.augmentors import AugmentorSettings, build_augmentor
 from pipelines.errors import UnitError
 from pipelines.executor import BadRow, OnBadRow
@@ -74,9 +73,7 @@ class AugmentStage:
         settings = self._settings
         self._source = Dataset.open(settings.source_url, settings.source_version)
         self._store = open_store(settings.out_url)
-        self._augmentor: Augmentor = build_augmentor(
-            settings.augmentor, self._source.skeleton, settings.seed, settings.device
-        )
+        self._augmentor: Augmentor = build_augmentor(settings.augmentor, settings.seed, settings.device)
 
     def run(self, unit: Unit, bad_rows: Sequence[BadRow] = ()) -> UnitCommit:
         """Read, augment, write and commit."""
@@ -93,7 +90,7 @@ class AugmentStage:
             with OverlappedWriter(writer) as pairs:
                 for augmented in self._augmented(unit, self._chosen(whole.take(keep))):
                     pairs.add_pairs(augmented.pairs)
-                    rejected.update(augmented.rejected.reason.tolist())
+                    rejected.update(augmented.rejected.counts())
             for reason, count in sorted(rejected.items()):
                 writer.reject(reason, count)
             return writer.commit()
@@ -148,14 +145,13 @@ class AugmentStage:
     def _augment_or_halve(self, rows: PoseBatch, copy: int) -> Augmented | None:
         """The augmentor's answer; None after halving the micro-batch because the GPU's memory ran out."""
         try:
-            augmented = self._augmentor.augment(rows, copy)
+            return self._augmentor.augment(rows, copy)
         except torch.OutOfMemoryError:
             if self._micro_rows == 1:
                 raise
             torch.cuda.empty_cache()
             self._micro_rows = max(1, self._micro_rows // 2)
             return None
-        return replace(augmented, pairs=carry_extra(rows, augmented.pairs))
 
 
 def _part_names(rows: PoseBatch) -> np.ndarray:
@@ -170,17 +166,6 @@ def _part_names(rows: PoseBatch) -> np.ndarray:
             "or leave `parts` out"
         )
     return rows.extra["part"].astype(str)
-
-
-def carry_extra(source: PoseBatch, made: PoseBatch) -> PoseBatch:
-    """The new pairs with those extra columns of their source rows that the augmentor did not set itself."""
-    missing = [name for name in source.extra if name not in made.extra]
-    if not missing:
-        return made
-    order = np.argsort(source.sample_id, kind="stable")
-    row: Any = order[np.searchsorted(source.sample_id[order], made.source_id)]
-    carried = {name: source.extra[name][row] for name in missing}
-    return replace(made, extra={**made.extra, **carried})
 
 
 def unit_id_of(file: str, start_row: int, first_copy: int) -> str:

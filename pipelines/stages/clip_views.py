@@ -3,13 +3,13 @@
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
+from augment.validity import ValiditySettings, reasons_to_reject
 from poses.batch import PoseBatch
-from poses.cameras import in_front, inside_image, project_px, world_to_camera
+from poses.cameras import project_px, world_to_camera
 from poses.identity import stable_id
 from poses.motion import MotionClip
 from poses.rigs import RigCamera, load_rig
@@ -23,10 +23,9 @@ class ViewSettings(BaseModel):
 
     frame_step: int = Field(1, ge=1)
     """Every n-th frame becomes pairs; whole motions are kept in full."""
-    z_min_m: float = Field(0.1, gt=0)
-    """Poses with a joint nearer to the camera than this are rejected."""
-    outside_image: Literal["keep", "reject"] = "keep"
-    """A pose that leaves the image is kept (its keypoints are true, a camera would not see them), or rejected."""
+    validity: ValiditySettings = ValiditySettings(z_min_m=0.1, require_inside=False)
+    """Which pairs are used. A pose that leaves the image is kept: its keypoints are true, though a camera would not
+    see them all."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +61,8 @@ def views(clip: MotionClip, part: str, rigs: Sequence[str], settings: ViewSettin
 
     Args:
         clip: Recentred as `recentred` does.
-        part: Goes into the column "part"; the rig's name goes into "rig".
+        part: Goes into the column "part"; the rig's name goes into "rig", and the world's up axis in camera axes
+            (B, 3) into "up_camera".
         rigs: Names of camera rigs.
         settings: Which frames, and what is rejected.
     """
@@ -81,8 +81,9 @@ def _view(clip: MotionClip, part: str, rig_name: str, camera: RigCamera, setting
     camera_px = np.broadcast_to(
         np.asarray(camera.camera_px, np.float32), (len(frames), len(camera.camera_px))
     )
-    keypoints_px = project_px(joints_m, camera_px).astype(np.float32)
-    reason = _faults(joints_m, keypoints_px, camera_px, settings)
+    with np.errstate(all="ignore"):  # what lies in the camera's plane is rejected below
+        keypoints_px = project_px(joints_m, camera_px).astype(np.float32)
+    reason = reasons_to_reject(joints_m, keypoints_px, camera_px, settings.validity)
     keep = reason == ""
     rows = int(keep.sum())
     sample_id = _row_ids(clip.key, frames[keep], rig_name, camera.name)
@@ -108,20 +109,6 @@ def _view(clip: MotionClip, part: str, rig_name: str, camera: RigCamera, setting
         },
     )
     return View(pairs, Counter(reason[~keep].tolist()))
-
-
-def _faults(
-    joints_m: np.ndarray, keypoints_px: np.ndarray, camera_px: np.ndarray, settings: ViewSettings
-) -> np.ndarray:
-    """(T,) why each pose is rejected, "" for those that are not."""
-    faults = {
-        "not finite": ~np.isfinite(joints_m).all((1, 2)),
-        "behind the camera": ~in_front(joints_m, settings.z_min_m),
-        "projection not finite": ~np.isfinite(keypoints_px).all((1, 2)),
-    }
-    if settings.outside_image == "reject":
-        faults["outside the image"] = ~inside_image(keypoints_px, camera_px)
-    return np.select(list(faults.values()), list(faults), default="").astype(object)
 
 
 def _row_ids(clip_key: str, frames: np.ndarray, rig_name: str, camera_name: str) -> np.ndarray:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pipelines.errors import UnitError
-from pipelines.executor import BadRow, BadRowPolicy
+from pipelines.executor import QUARANTINE_BAD_ROWS, BadRow, BadRowPolicy
 from pipelines.plan import Unit
 from pipelines.stages.clip_intake import ClipIntake, IntakeSettings
 from pipelines.stages.clip_table import TakenClip, write_clip_table
@@ -43,7 +43,7 @@ class ImportStageSettings:
     run_id: str
     options: ImportOptions
     intake: IntakeSettings
-    bad_rows: BadRowPolicy = BadRowPolicy()
+    bad_rows: BadRowPolicy = QUARANTINE_BAD_ROWS
 
 
 class ImportStage:

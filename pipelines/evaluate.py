@@ -1,0 +1,122 @@
+"""The job `evaluate`: a trained lifter on parts of datasets, under named protocols, as evaluation.json."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+
+from estimators.lifters.trainer import LifterTrainer, LifterTrainerSettings
+from pipelines.context import RunContext
+from pipelines.knobs import knob
+from pipelines.pose_table import PairsSource, PoseTable, Windows, load_table
+from pipelines.trained_lifter import TrainedLifter, load_trained_lifter
+from poses.protocols import ProtocolResult
+from poses.protocols import evaluate as evaluate_poses
+from storage.object_store import open_store
+
+_CHUNK_ROWS = 16_384
+DEFAULT_PROTOCOLS = ("frame_mean_with_root",)
+
+
+class EvaluateSettings(BaseModel):
+    """What is evaluated, on what, and how."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    checkpoint: str
+    """A lifter that `train` saved (`checkpoints/best.safetensors`)."""
+    data: tuple[PairsSource, ...] = Field(min_length=1)
+    protocols: tuple[str, ...] = Field(DEFAULT_PROTOCOLS, min_length=1)
+    flip: bool = False
+    """Average with the mirrored prediction of the mirrored input."""
+    device: str = knob("cpu")
+
+
+@dataclass(frozen=True)
+class EvaluationRow:
+    """One part under one rig and one protocol."""
+
+    part: str
+    rig: str
+    result: ProtocolResult
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON values; metrics that are not numbers are null."""
+        return {
+            "part": self.part,
+            "rig": self.rig,
+            "protocol": self.result.protocol,
+            "n_poses": self.result.n_poses,
+            "metrics": _finite(self.result.metrics),
+            "by_action": {action: _finite(metrics) for action, metrics in self.result.by_action.items()},
+        }
+
+
+def run_evaluate(settings: EvaluateSettings, context: RunContext) -> list[EvaluationRow]:
+    """Evaluate a lifter; writes `evaluation.json` below `context.out_url`.
+
+    Raises:
+        CheckpointError: if the checkpoint is none, or its skeleton is not the data's.
+        SettingsError: if the selection is empty.
+    """
+    lifter = load_trained_lifter(settings.checkpoint, settings.device)
+    table = load_table(settings.data)
+    lifter.check_skeleton(table.skeleton)
+    rows = evaluate_table(lifter, table, settings.protocols, settings.flip, context)
+    document = {
+        "checkpoint": settings.checkpoint,
+        "checkpoint_step": lifter.metadata.get("step"),
+        "flip": settings.flip,
+        "rows": [row.to_dict() for row in rows],
+    }
+    text = json.dumps(document, indent=1, sort_keys=True, allow_nan=False)
+    open_store(context.out_url).write_bytes("evaluation.json", text.encode())
+    return rows
+
+
+def evaluate_table(
+    lifter: TrainedLifter, table: PoseTable, protocols: Sequence[str], flip: bool, context: RunContext
+) -> list[EvaluationRow]:
+    """Every part under every rig, in name order."""
+    table = table.in_time_order()
+    groups = sorted(set(zip(table.part.tolist(), table.rig.tolist(), strict=True)))
+    context.progress.start("evaluate", len(groups), "parts")
+    rows: list[EvaluationRow] = []
+    for part, rig in groups:
+        chosen = table.take((table.part == part) & (table.rig == rig))
+        predicted = predict(lifter, chosen, flip)
+        target = torch.from_numpy(chosen.joints_root_m)
+        for protocol in protocols:
+            result = evaluate_poses(
+                protocol, predicted, target, table.skeleton, action=chosen.action, sequence=chosen.sequence
+            )
+            rows.append(EvaluationRow(part, rig, result))
+        context.progress.advance("evaluate")
+    context.progress.finish("evaluate")
+    return rows
+
+
+def predict(lifter: TrainedLifter, table: PoseTable, flip: bool = False) -> torch.Tensor:
+    """(N, J, 3) root-relative metres for every row of a table, on the CPU."""
+    trainer = LifterTrainer(LifterTrainerSettings(), lifter.module)
+    return predict_with(trainer, table, lifter.causal, flip)
+
+
+def predict_with(trainer: LifterTrainer, table: PoseTable, causal: bool, flip: bool = False) -> torch.Tensor:
+    """As `predict`, with a trainer's (averaged, if it has them) weights."""
+    windows = Windows(table, trainer.lifter.receptive_field, causal)
+    device = next(trainer.lifter.parameters()).device
+    pieces: list[torch.Tensor] = []
+    for start in range(0, len(table), _CHUNK_ROWS):
+        rows = np.arange(start, min(start + _CHUNK_ROWS, len(table)))
+        joints = trainer.predict(windows.inputs(rows).to(device), flip=flip)
+        pieces.append(joints.reshape(len(rows), table.skeleton.n_joints, 3).cpu())
+    return torch.cat(pieces)
+
+
+def _finite(metrics: Any) -> dict[str, float | None]:
+    return {name: value if np.isfinite(value) else None for name, value in metrics.items()}

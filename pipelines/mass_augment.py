@@ -1,0 +1,108 @@
+"""The job `augment`: any number of augmented copies of a dataset's pairs."""
+
+from functools import partial
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from pipelines.augmentors import AugmentorSettings, build_augmentor, checkpoints_of
+from pipelines.context import RunContext
+from pipelines.executor import BadRowPolicy, WorkerResources
+from pipelines.knobs import file_digest, knob
+from pipelines.plan import Plan, Unit, make_plan
+from pipelines.run_units import UnitsResult, run_units
+from pipelines.stages.augment_stage import AugmentStage, AugmentStageSettings, unit_id_of
+from storage.reader import Dataset
+
+
+class AugmentSettings(BaseModel):
+    """What is augmented, by what, and how often."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    source: str = knob(...)
+    """Dataset to read. Its files' digests identify the run, so it may be moved."""
+    source_version: int | None = knob(None)
+    """Of its manifest; None takes the latest."""
+    parts: tuple[str, ...] | None = ("source_train",)
+    """Parts to augment; None takes every row."""
+    augmentor: AugmentorSettings
+    copies: int = Field(1, ge=1)
+    first_copy: int = Field(1, ge=1)
+    """Number of the first copy; go on from where an earlier run ended to get other copies."""
+    rows_per_unit: int = Field(65_536, ge=1)
+    copies_per_unit: int = Field(4, ge=1)
+    shuffle: bool = True
+    """Write each unit's rows in a random order, so that readers may shuffle by block."""
+    micro_rows: int = Field(8192, ge=1)
+    """Rows that the augmentor gets at once."""
+    bad_rows: BadRowPolicy = BadRowPolicy()
+    device: str = knob("cpu")
+    """Where a trained augmentor computes: "cpu" or "cuda"."""
+    gpus_per_worker: float = knob(1.0, gt=0)
+    """On a CUDA device: share of a GPU that one worker gets."""
+
+
+def plan_augment(settings: AugmentSettings, seed: int) -> tuple[Plan, Dataset]:
+    """The plan of a mass augmentation, and the version of the source that it reads.
+
+    Raises:
+        DatasetError: if the source is no dataset.
+        PlanError: if it has no pairs.
+    """
+    source = Dataset.open(settings.source, settings.source_version)
+    units = [
+        Unit(
+            unit_id_of(entry.path, start, copy),
+            "augment",
+            {
+                "file": entry.path,
+                "start_row": start,
+                "stop_row": min(start + settings.rows_per_unit, entry.rows),
+                "first_copy": copy,
+                "n_copies": min(settings.copies_per_unit, settings.first_copy + settings.copies - copy),
+            },
+            rows=min(settings.rows_per_unit, entry.rows - start),
+        )
+        for entry in source.pair_files
+        for start in range(0, entry.rows, settings.rows_per_unit)
+        for copy in range(
+            settings.first_copy, settings.first_copy + settings.copies, settings.copies_per_unit
+        )
+    ]
+    inputs = {entry.path: entry.sha256 for entry in source.pair_files}
+    weights = {name: file_digest(path) for name, path in checkpoints_of(settings.augmentor).items()}
+    return make_plan("augment", settings, seed, units, inputs, weights), source
+
+
+def run_augment(settings: AugmentSettings, context: RunContext) -> UnitsResult:
+    """Augment a dataset into the one at `context.out_url`.
+
+    Raises:
+        CheckpointError: if the augmentor's checkpoint cannot be read.
+        PlanMismatchError: if the output holds another plan.
+        PoolError: if units were given up.
+    """
+    build_augmentor(settings.augmentor, context.seed)  # a wrong checkpoint is told before anything starts
+    plan, source = plan_augment(settings, context.seed)
+    stage = AugmentStageSettings(
+        source_url=settings.source,
+        source_version=source.manifest.version,
+        out_url=context.out_url,
+        run_id=plan.run_id,
+        seed=context.seed,
+        augmentor=settings.augmentor,
+        parts=settings.parts,
+        shuffle=settings.shuffle,
+        micro_rows=settings.micro_rows,
+        on_bad_row=settings.bad_rows.on_bad_row,
+        device=settings.device,
+    )
+    gpus = settings.gpus_per_worker if settings.device.startswith("cuda") else 0.0
+    return run_units(
+        plan,
+        partial(AugmentStage, stage),
+        source.skeleton,
+        context,
+        resources=WorkerResources(num_gpus=gpus),
+        bad_rows=settings.bad_rows,
+    )

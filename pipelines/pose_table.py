@@ -1,0 +1,207 @@
+"""2D-3D pairs of any posemill datasets as flat arrays, with the windows that temporal lifters see."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+
+import numpy as np
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor
+
+from pipelines.errors import SettingsError
+from poses.batch import PoseBatch
+from poses.skeleton import Skeleton
+from storage.reader import Dataset
+
+_COLUMNS = ("joints_camera_m", "keypoints_px", "camera_px", "frame", "copy", "clip", "action", "camera_name")
+
+
+class PairsSource(BaseModel):
+    """Pairs of one dataset, or of some of its parts and rigs."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    url: str
+    version: int | None = None
+    """Of the manifest; None takes the latest, whose number goes into the run's inputs."""
+    parts: tuple[str, ...] = ("*",)
+    """Names or patterns of the column `part`."""
+    rigs: tuple[str, ...] = ("*",)
+    """Names or patterns of the column `rig`."""
+    share: float = Field(1.0, gt=0)
+    """Weight of this source in every training batch."""
+
+
+@dataclass(frozen=True, eq=False)
+class PoseTable:
+    """N pairs in memory.
+
+    Attributes:
+        skeleton: Of all rows.
+        keypoints_screen: (N, J, 2) float32.
+        joints_root_m: (N, J, 3) float32.
+        action, part, rig: (N,) object arrays of str.
+        sequence: (N,) int64; rows of one clip, camera and copy share a number.
+        frame: (N,) int32.
+    """
+
+    skeleton: Skeleton
+    keypoints_screen: np.ndarray
+    joints_root_m: np.ndarray
+    action: np.ndarray
+    part: np.ndarray
+    rig: np.ndarray
+    sequence: np.ndarray
+    frame: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.frame)
+
+    def take(self, rows: np.ndarray) -> "PoseTable":
+        """The rows of an index or a mask."""
+        return PoseTable(
+            self.skeleton,
+            self.keypoints_screen[rows],
+            self.joints_root_m[rows],
+            self.action[rows],
+            self.part[rows],
+            self.rig[rows],
+            self.sequence[rows],
+            self.frame[rows],
+        )
+
+    def in_time_order(self) -> "PoseTable":
+        """The rows by sequence and frame."""
+        return self.take(np.lexsort((self.frame, self.sequence)))
+
+
+class Windows:
+    """Cuts what a lifter sees out of a table.
+
+    Args:
+        table: The pairs.
+        receptive_field: Frames that one output frame sees. For 1 the rows are given without a time axis.
+        causal: The output frame is the last of its window instead of the middle one.
+    """
+
+    def __init__(self, table: PoseTable, receptive_field: int = 1, causal: bool = False) -> None:
+        self._table = table
+        self._rows: np.ndarray | None = None
+        if receptive_field > 1:
+            self._rows = _window_rows(table, receptive_field, causal)
+
+    def inputs(self, rows: np.ndarray) -> Tensor:
+        """(B, J, 2), or (B, T, J, 2) for a receptive field of T; frames beyond a clip's ends repeat the end."""
+        index = rows if self._rows is None else self._rows[rows]
+        return torch.from_numpy(self._table.keypoints_screen[index])
+
+    def targets(self, rows: np.ndarray) -> Tensor:
+        """(B, J, 3), or (B, 1, J, 3) where the inputs have a time axis."""
+        joints = torch.from_numpy(self._table.joints_root_m[rows])
+        return joints if self._rows is None else joints[:, None]
+
+
+def _window_rows(table: PoseTable, receptive_field: int, causal: bool) -> np.ndarray:
+    """(N, T) rows of each row's window. A gap in a clip's frames is an end."""
+    order = np.lexsort((table.frame, table.sequence))
+    sequence, frame = table.sequence[order], table.frame[order].astype(np.int64)
+    step = np.diff(frame)
+    same = np.diff(sequence) == 0
+    usual = int(np.median(step[same])) if same.any() else 1
+    breaks = np.flatnonzero(~same | (step != usual)) + 1
+    starts = np.concatenate([[0], breaks])
+    stops = np.concatenate([breaks, [len(order)]])
+    run = np.repeat(np.arange(len(starts)), stops - starts)
+    first = -(receptive_field - 1) if causal else -(receptive_field // 2)
+    offsets = np.arange(first, first + receptive_field)
+    position = np.arange(len(order))[:, None] + offsets[None]
+    position = np.clip(position, starts[run][:, None], stops[run][:, None] - 1)
+    rows = np.empty((len(order), receptive_field), np.int64)
+    rows[order] = order[position]
+    return rows
+
+
+def load_table(sources: Sequence[PairsSource]) -> PoseTable:
+    """All pairs of the sources, in file order.
+
+    Raises:
+        SettingsError: if nothing is selected, or the datasets have different skeletons.
+    """
+    skeleton: Skeleton | None = None
+    pieces: list[dict[str, np.ndarray]] = []
+    for number, source in enumerate(sources):
+        dataset = Dataset.open(source.url, source.version)
+        if skeleton is not None and dataset.skeleton.joints != skeleton.joints:
+            raise SettingsError(
+                f"{source.url}: skeleton {dataset.skeleton.name!r}, the datasets before it have {skeleton.name!r}; "
+                "import one of them again with the other's skeleton"
+            )
+        skeleton = skeleton or dataset.skeleton
+        found = [_arrays(batch, number) for batch in _selected(dataset, source)]
+        if not sum(len(piece["frame"]) for piece in found):
+            raise SettingsError(
+                f"{source.url}: no pairs in parts {', '.join(source.parts)} under rigs {', '.join(source.rigs)}; "
+                f"{_what_there_is(dataset)}"
+            )
+        pieces += found
+    if skeleton is None:
+        raise SettingsError("no dataset was given; name at least one with its url")
+    columns = {name: np.concatenate([piece[name] for piece in pieces]) for name in pieces[0]}
+    _, columns["sequence"] = np.unique(columns["sequence"].astype(str), return_inverse=True)
+    return PoseTable(skeleton, **columns)
+
+
+def _selected(dataset: Dataset, source: PairsSource) -> Iterator[PoseBatch]:
+    for path in (entry.path for entry in dataset.pair_files):
+        there = dataset.open_pairs(path).columns
+        wanted = [*_COLUMNS, *(name for name in ("part", "rig") if name in there)]
+        for batch in dataset.iter_batches(columns=wanted, files=[path]):
+            keep = _matching(_extra(batch, "part"), source.parts) & _matching(
+                _extra(batch, "rig"), source.rigs
+            )
+            yield batch if keep.all() else batch.take(keep)
+
+
+def _matching(values: np.ndarray, patterns: Sequence[str]) -> np.ndarray:
+    if "*" in patterns:
+        return np.ones(len(values), bool)
+    names, where = np.unique(values.astype(str), return_inverse=True)
+    hits = np.asarray([any(fnmatchcase(name, pattern) for pattern in patterns) for name in names], bool)
+    return hits[where] if len(names) else np.zeros(0, bool)
+
+
+def _extra(batch: PoseBatch, name: str) -> np.ndarray:
+    return batch.extra[name] if name in batch.extra else np.full(len(batch), "", object)
+
+
+def _arrays(batch: PoseBatch, source_number: int) -> dict[str, np.ndarray]:
+    rig = _extra(batch, "rig")
+    sequence = [
+        f"{source_number}|{clip}|{rig_name}|{camera}|{copy}"
+        for clip, rig_name, camera, copy in zip(
+            batch.clip, rig, batch.camera_name, batch.copy.tolist(), strict=True
+        )
+    ]
+    return {
+        "keypoints_screen": np.ascontiguousarray(batch.keypoints_screen, np.float32),
+        "joints_root_m": np.ascontiguousarray(batch.joints_root_m, np.float32),
+        "action": batch.action,
+        "part": _extra(batch, "part"),
+        "rig": rig,
+        "sequence": np.asarray(sequence, object),
+        "frame": batch.frame,
+    }
+
+
+def _what_there_is(dataset: Dataset) -> str:
+    """The parts and rigs of a dataset, for error messages."""
+    seen: set[str] = set()
+    for path in (entry.path for entry in dataset.pair_files):
+        names = [name for name in ("part", "rig") if name in dataset.open_pairs(path).columns]
+        for batch in dataset.iter_batches(columns=names, files=[path]):
+            seen |= {
+                f"{part} under {rig}"
+                for part, rig in zip(_extra(batch, "part"), _extra(batch, "rig"), strict=True)
+            }
+    return f"it has {', '.join(sorted(seen)) or 'no pairs'}"
