@@ -60,7 +60,7 @@ class BlockPool:
         if half_window:
             around = index[:, None] + np.arange(-half_window, half_window + 1)
             index = np.clip(around, self.first[drawn, None], self.last[drawn, None])
-        return {name: values[index] for name, values in self.columns.items()}
+        return {name: np.take(values, index, axis=0) for name, values in self.columns.items()}
 
 
 class BlockReader:

@@ -54,7 +54,8 @@ class PairsReader:
             size_bytes = store.size_bytes(self.entry.path)
         except StoreError as error:
             raise ShardError(
-                f"{self._where}: the manifest has this file, but the store cannot give it: {error}; restore it,"
+                f"{self._where}: the manifest has this file, but the store cannot give it: {error}; restore"
+                " it,"
                 " or run `posemill verify` to see what else is wrong"
             ) from error
         if size_bytes != self.entry.bytes:

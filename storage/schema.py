@@ -67,7 +67,8 @@ def _extra_values(name: str, values: np.ndarray) -> np.ndarray:
     if is_array or (is_list and values.ndim == 1):
         return values
     raise DatasetError(
-        f"extra column {name!r}: wanted integers or floats (B, ...), or bool or str (B,), got {values.dtype} with"
+        f"extra column {name!r}: wanted integers or floats (B, ...), or bool or str (B,), got"
+        f" {values.dtype} with"
         f" shape {values.shape}; flags with more axes go as uint8"
     )
 

@@ -8,6 +8,7 @@ batch_size=None, num_workers=n)`.
 """
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -104,10 +105,10 @@ class TorchPairs(IterableDataset[dict[str, torch.Tensor]]):
                     else {name: np.concatenate([held[name], part[name]]) for name in part}
                 )
                 if _rows(held) == self._batch_rows:
-                    yield self._finished(held)
+                    yield _tensors(held)
                     held = None
         if held is not None and not self._drop_last:
-            yield self._finished(held)
+            yield _tensors(held)
 
     def _pools(self) -> Iterator[tuple[BlockPool, np.ndarray]]:
         """This worker's blocks, some at a time in memory, and the order in which to draw their rows."""
@@ -126,7 +127,7 @@ class TorchPairs(IterableDataset[dict[str, torch.Tensor]]):
         reader = BlockReader(self._dataset, self._stored_columns(), in_streams=self._half_window > 0)
         mixed = 1 if random is None else self._mix_blocks
         for start in range(0, len(mine), mixed):
-            pool = reader.load(mine[start : start + mixed], self._half_window)
+            pool = self._wanted(reader.load(mine[start : start + mixed], self._half_window))
             yield pool, np.arange(len(pool)) if random is None else random.permutation(len(pool))
 
     def _stored_columns(self) -> list[str]:
@@ -134,19 +135,23 @@ class TorchPairs(IterableDataset[dict[str, torch.Tensor]]):
         wanted = [COMPUTED_COLUMNS.get(name, (name,)) for name in self._columns]
         return list(dict.fromkeys(name for names in wanted for name in names))
 
-    def _finished(self, stored: dict[str, np.ndarray]) -> dict[str, torch.Tensor]:
-        """The wanted columns as tensors."""
+    def _wanted(self, pool: BlockPool) -> BlockPool:
+        """The pool with the wanted columns; what must be computed is so once per row, not per window."""
         arrays: dict[str, np.ndarray] = {}
         root = self._dataset.skeleton.root_index
         for name in self._columns:
             if name == "keypoints_screen":
-                arrays[name] = to_screen(stored["keypoints_px"], stored["camera_px"])
+                arrays[name] = to_screen(pool.columns["keypoints_px"], pool.columns["camera_px"])
             elif name == "joints_root_m":
-                joints = stored["joints_camera_m"]
-                arrays[name] = joints - joints[..., root : root + 1, :]
+                joints = pool.columns["joints_camera_m"]
+                arrays[name] = joints - joints[:, root : root + 1]
             else:
-                arrays[name] = stored[name]
-        return {name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in arrays.items()}
+                arrays[name] = pool.columns[name]
+        return replace(pool, columns=arrays)
+
+
+def _tensors(arrays: dict[str, np.ndarray]) -> dict[str, torch.Tensor]:
+    return {name: torch.from_numpy(array) for name, array in arrays.items()}
 
 
 def _rows(part: dict[str, np.ndarray] | None) -> int:
