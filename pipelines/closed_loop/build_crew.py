@@ -9,6 +9,7 @@ from augment.feedback_loop.learner import FeedbackLearner
 from augment.poseaug.learner import PoseAugLearner
 from augment.random_augmentation import RandomAugmentationSettings
 from augment.wide_base.library import build_library, upright
+from estimators.checkpoints import load_module_state
 from estimators.lifters.contract import Lifter
 from estimators.lifters.settings import build_lifter
 from estimators.lifters.trainer import LifterTrainer
@@ -27,6 +28,7 @@ from pipelines.closed_loop.settings import (
 from pipelines.closed_loop.source_data import load_loop_data
 from pipelines.closed_loop.source_poses import SourcePoses
 from pipelines.closed_loop.trainer_worker import TrainerOrder, TrainerWorker
+from pipelines.trained_lifter import load_trained_lifter
 from poses.identity import stable_id
 
 
@@ -50,6 +52,10 @@ def build_trainer(plan: CrewPlan) -> TrainerWorker:
     settings = plan.settings
     data = load_loop_data(plan.dataset_url, plan.dataset_version, settings)
     lifter = build_lifter(settings.lifter, data.train.skeleton, member_seed(plan.seed, "lifter"))
+    if settings.start_from is not None:
+        start = load_trained_lifter(settings.start_from)
+        start.check_skeleton(data.train.skeleton)
+        load_module_state(lifter, dict(start.module.state_dict()), settings.start_from)
     trainer = LifterTrainer(settings.trainer, lifter, member_seed(plan.seed, "trainer"))
     order = TrainerOrder(
         diet=settings.diet,

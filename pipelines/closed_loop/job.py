@@ -22,7 +22,7 @@ from pipelines.errors import SettingsError
 from pipelines.knobs import canonical_json
 from pipelines.plan import Plan, Unit, freeze_plan, make_plan
 from pipelines.ray_pool import RayPoolExecutor
-from pipelines.trained_lifter import lifter_to_bytes
+from pipelines.trained_lifter import lifter_to_bytes, read_checkpoint
 from poses.skeleton import Skeleton
 from storage.object_store import ObjectStore, open_store
 from storage.reader import Dataset
@@ -58,7 +58,18 @@ def plan_closed_loop(settings: ClosedLoopSettings, source_url: str, seed: int) -
     units = [
         Unit(f"round-{index:06d}", "loop") for index in range(settings.pretrain_rounds + settings.rounds)
     ]
-    return make_plan("loop", settings, seed, units, {"source": source})
+    weights: dict[str, str] = {}
+    if settings.start_from is not None:
+        weights["start_from"] = tensors_digest(read_checkpoint(settings.start_from).tensors)
+    return make_plan("loop", settings, seed, units, {"source": source}, weights)
+
+
+def tensors_digest(tensors: dict[str, Tensor]) -> str:
+    """Digest of named tensors, whatever file they came in."""
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        digest.update(name.encode() + tensors[name].contiguous().numpy().tobytes())
+    return digest.hexdigest()
 
 
 def run_closed_loop(settings: ClosedLoopSettings, source_url: str, context: RunContext) -> ClosedLoopResult:

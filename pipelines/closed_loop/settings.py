@@ -72,6 +72,8 @@ class ClosedLoopSettings(_Settings):
     flip_real: bool = False
     """Mirror a random half of the real poses of every batch."""
     batch_rows: int = Field(256, ge=2)
+    start_from: str | None = None
+    """A trained lifter (`lifter.safetensors`) to begin with instead of fresh weights, as the published loop does."""
     pretrain_rounds: int = Field(0, ge=0)
     """Passes over the real poses before the loop."""
     rounds: int = Field(16, ge=1)

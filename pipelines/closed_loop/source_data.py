@@ -20,24 +20,37 @@ class LoopData:
     validation: SourcePoses | None
 
 
-@lru_cache(maxsize=2)
 def load_loop_data(dataset_url: str, version: int, settings: ClosedLoopSettings) -> LoopData:
-    """The poses of a dataset that the settings name; every actor calls this where it runs, once.
+    """The poses of a dataset that the settings name; every actor calls this where it runs, and reads once.
 
     Raises:
         SettingsError: if no pose is left to train on.
         DatasetError: if the dataset cannot be read.
     """
+    return _load(
+        dataset_url, version, settings.train_parts, settings.valid_parts, settings.rigs, settings.valid_max_rows
+    )
+
+
+@lru_cache(maxsize=2)
+def _load(
+    dataset_url: str,
+    version: int,
+    train_parts: tuple[str, ...],
+    valid_parts: tuple[str, ...],
+    rigs: tuple[str, ...],
+    valid_max_rows: int,
+) -> LoopData:
     pairs = Dataset.open(dataset_url, version).read_pairs()
-    train = _rows_of(pairs, settings.train_parts, settings.rigs)
+    train = _rows_of(pairs, train_parts, rigs)
     if not len(train):
         raise SettingsError(
-            f"{dataset_url}: no pose of the parts {', '.join(settings.train_parts)} under the rigs"
-            f" {', '.join(settings.rigs) or '(any)'}; its parts are {_seen(pairs, 'part')}, its rigs {_seen(pairs, 'rig')};"
+            f"{dataset_url}: no pose of the parts {', '.join(train_parts)} under the rigs"
+            f" {', '.join(rigs) or '(any)'}; its parts are {_seen(pairs, 'part')}, its rigs {_seen(pairs, 'rig')};"
             " set loop.train_parts and loop.rigs to some of these"
         )
-    valid = _rows_of(pairs, settings.valid_parts, settings.rigs)
-    step = -(-len(valid) // settings.valid_max_rows) if len(valid) else 1
+    valid = _rows_of(pairs, valid_parts, rigs)
+    step = -(-len(valid) // valid_max_rows) if len(valid) else 1
     return LoopData(
         SourcePoses.from_batch(pairs.take(train)),
         SourcePoses.from_batch(pairs.take(valid[::step])) if len(valid) else None,
