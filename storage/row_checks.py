@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from poses.batch import PoseBatch
 from poses.cameras import project_px
@@ -106,11 +107,11 @@ def _bone_fault(joints_m: np.ndarray, usable: np.ndarray, owner: PoseBatch | Mot
 
 def clip_faults(clip: MotionClip) -> Iterator[RowFault]:
     """Every rule that frames of a clip break: finite, bones."""
-    finite = np.isfinite(clip.joints_world_m.reshape(len(clip), -1)).all(axis=1)
+    finite = np.asarray(np.isfinite(clip.joints_world_m.reshape(len(clip), -1)).all(axis=1))
     yield _fault("finite", ~finite, lambda row: f"clip {clip.key!r}: joints_world_m holds NaN or infinity")
     fault = _bone_fault(clip.joints_world_m, finite, clip)
     yield RowFault(fault.check, fault.rows, lambda row: f"clip {clip.key!r}: {fault.describe(row)}")
 
 
-def _fault(check: str, bad: np.ndarray, describe: Callable[[int], str]) -> RowFault:
+def _fault(check: str, bad: ArrayLike, describe: Callable[[int], str]) -> RowFault:
     return RowFault(check, np.flatnonzero(bad), describe)
