@@ -6,10 +6,17 @@ import zipfile
 from pathlib import Path
 
 from storage.errors import ImporterError
+from storage.importers.deepmimic import is_deepmimic
 from storage.importers.h36m_npz import MEMBER
 from storage.importers.options import ImportOptions
 
-FORMAT_OF_SUFFIX = {".bvh": "bvh", ".amc": "asf_amc", ".npz": "npz"}
+FORMAT_OF_SUFFIX = {
+    ".bvh": "bvh",
+    ".amc": "asf_amc",
+    ".npz": "npz",
+    ".txt": "deepmimic",
+    ".json": "deepmimic",
+}
 SHOWN_FILES = 8
 
 
@@ -34,7 +41,7 @@ def discover(path: Path, options: ImportOptions) -> list[Path]:
     for folder, _, names in os.walk(path):
         for name in names:
             file = Path(folder) / name
-            if file.suffix.lower() not in FORMAT_OF_SUFFIX:
+            if not _is_motion_file(file):
                 others.append(file)
             elif _is_wanted(relative_name(file, root), options):
                 found.append(file)
@@ -50,14 +57,19 @@ def discover(path: Path, options: ImportOptions) -> list[Path]:
     return sorted(found)
 
 
+def _is_motion_file(file: Path) -> bool:
+    name = FORMAT_OF_SUFFIX.get(file.suffix.lower())
+    return name is not None and (name != "deepmimic" or is_deepmimic(file))
+
+
 def format_of(path: Path) -> str:
-    """ "bvh", "asf_amc", "h36m_npz" or "clips_npz".
+    """A name out of `registry.READERS`: by the file's suffix, and for npz and JSON by what is in it.
 
     Raises:
         ImporterError: for other file names.
     """
     name = FORMAT_OF_SUFFIX.get(path.suffix.lower())
-    if name is None:
+    if name is None or not _is_motion_file(path):
         raise ImporterError(
             f"{path}: cannot tell the format; wanted a name ending in {', '.join(FORMAT_OF_SUFFIX)}"
         )

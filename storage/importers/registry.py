@@ -7,6 +7,7 @@ from storage.importers.asf_amc import read_asf_amc
 from storage.importers.bvh import read_bvh
 from storage.importers.clip_source import SourceClip
 from storage.importers.clips_npz import read_clips_npz
+from storage.importers.deepmimic import read_deepmimic
 from storage.importers.h36m_npz import read_h36m_npz
 from storage.importers.options import ImportOptions
 from storage.importers.skeletal_clip import clip_of_skeleton
@@ -21,6 +22,12 @@ def _bvh(path: Path, options: ImportOptions, rate_hz: float | None, notes: Notes
 
 def _asf_amc(path: Path, options: ImportOptions, rate_hz: float | None, notes: Notes) -> Iterator[SourceClip]:
     yield clip_of_skeleton(read_asf_amc(path, options.asf, rate_hz), options, notes)
+
+
+def _deepmimic(
+    path: Path, options: ImportOptions, rate_hz: float | None, notes: Notes
+) -> Iterator[SourceClip]:
+    yield clip_of_skeleton(read_deepmimic(path, rate_hz), options, notes)
 
 
 def _h36m_npz(
@@ -38,6 +45,7 @@ def _clips_npz(
 READERS: dict[str, Reader] = {
     "bvh": _bvh,
     "asf_amc": _asf_amc,
+    "deepmimic": _deepmimic,
     "h36m_npz": _h36m_npz,
     "clips_npz": _clips_npz,
 }

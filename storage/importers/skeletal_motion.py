@@ -24,11 +24,13 @@ class JointChannels:
         rotations: (axis, column) in the order of multiplication: the matrix is R_1 @ R_2 @ ...
         translations: (axis, column); a channel replaces that component of the rest offset.
         rest_rotation: (3,3) C or None: the joint's angles are about the axes of C, its matrix is C @ R @ C.T.
+        quaternion: Columns of (w, x, y, z), where the joint's rotation is given so instead of by angles.
     """
 
     rotations: tuple[tuple[str, int], ...] = ()
     translations: tuple[tuple[str, int], ...] = ()
     rest_rotation: np.ndarray | None = None
+    quaternion: tuple[int, int, int, int] | None = None
 
 
 @dataclass(frozen=True)
@@ -155,9 +157,15 @@ def _local_rotations(motion: SkeletalMotion, needed: Sequence[int]) -> dict[int,
     by_order: dict[str, list[int]] = {}
     for joint in needed:
         order = "".join(axis for axis, _ in motion.channels[joint].rotations)
+        if motion.channels[joint].quaternion is not None:
+            continue
         if order or motion.parents[joint] == NO_PARENT:
             by_order.setdefault(order, []).append(joint)
-    local: dict[int, np.ndarray] = {}
+    local: dict[int, np.ndarray] = {
+        joint: _quaternion_rotation(motion.values[:, list(columns)].T)
+        for joint in needed
+        if (columns := motion.channels[joint].quaternion) is not None
+    }
     for order, members in by_order.items():
         if not order:
             local |= {joint: np.repeat(np.eye(3)[:, :, None], motion.n_frames, axis=2) for joint in members}
@@ -186,6 +194,19 @@ def _axis_rotation(axis: str, angle_rad: np.ndarray) -> np.ndarray:
     matrix[k, j] = np.sin(angle_rad)
     matrix[j, k] = -matrix[k, j]
     return matrix
+
+
+def _quaternion_rotation(wxyz: np.ndarray) -> np.ndarray:
+    """(3,3,T) from (4,T) quaternions of any length but zero, which give NaN."""
+    with np.errstate(invalid="ignore", divide="ignore"):
+        w, x, y, z = wxyz / np.linalg.norm(wxyz, axis=0)
+    return np.array(
+        [
+            [1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)],
+            [2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)],
+            [2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)],
+        ]
+    )
 
 
 def _turn_about(matrix: np.ndarray, axis: str, angle_rad: np.ndarray) -> np.ndarray:
