@@ -11,22 +11,32 @@ class Bisection:
 
     Args:
         n_rows: Rows of the unit, known to fail as a whole.
+        hopeless_after: The search is hopeless, and over, when this many rows are bad and no probe has passed yet: then
+            the fault is in the code or its surroundings, not in rows.
     """
 
-    def __init__(self, n_rows: int) -> None:
+    def __init__(self, n_rows: int, hopeless_after: int = 8) -> None:
+        self._hopeless_after = hopeless_after
+        self._any_passed = n_rows == 1
         self._pending = [(0, n_rows)] if n_rows == 1 else _halves(0, n_rows)
         self._confirming: Failure | None = None
         self.bad_rows: list[BadRow] = []
 
+    @property
+    def hopeless(self) -> bool:
+        """Whether every row seems to fail."""
+        return not self._any_passed and len(self.bad_rows) >= self._hopeless_after
+
     def next_range(self) -> tuple[int, int] | None:
         """The next range [start, stop) to probe, or None when the search is over."""
-        return self._pending[-1] if self._pending else None
+        return self._pending[-1] if self._pending and not self.hopeless else None
 
     def record(self, failure: Failure | None) -> None:
         """Take the outcome of the range last given by `next_range`; None means that it passed."""
         start, stop = self._pending.pop()
         confirming, self._confirming = self._confirming, None
         if failure is None:
+            self._any_passed = True
             return
         if stop - start > 1:
             self._pending += _halves(start, stop)

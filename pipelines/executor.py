@@ -92,6 +92,8 @@ class RetryPolicy(BaseModel):
     max_backoff_s: float = Field(30.0, ge=0)
     max_setup_failures: int = Field(3, ge=1)
     """Failures of `setup` in a row, without one success, that stop the job."""
+    max_failed_units_at_start: int = Field(3, ge=1)
+    """So many units given up before a single one was done stop the job: the fault is not in the units."""
     unit_timeout_s: float | None = Field(None, gt=0)
     """A unit that takes longer is ended with its worker (Ray only)."""
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from pipelines.bisection import Bisection
-from pipelines.errors import BadRowError, TooManyBadRowsError
+from pipelines.errors import BadRowError, PoolError, TooManyBadRowsError
 from pipelines.executor import BadRow, BadRowPolicy, ExecutionReport, FailedUnit, Failure, RetryPolicy
 from pipelines.plan import Unit
 from pipelines.progress import Progress
@@ -221,8 +221,12 @@ class Supervisor:
             return
         case.search = None
         case.deaths = 0
+        if search.hopeless:
+            self._give_up(case, _reworded(case.first_failure, "every row that was tried fails, so no row is to blame"))
+            return
         if not search.bad_rows:
-            self._give_up(case, _not_a_row(case.first_failure))
+            words = "every part of the unit passes alone, so no row is to blame"
+            self._give_up(case, _reworded(case.first_failure, words))
             return
         case.bad_rows = tuple(sorted(search.bad_rows, key=lambda bad: bad.row))
         self._waiting.append(case)
@@ -244,11 +248,15 @@ class Supervisor:
     def _give_up(self, case: _Case, failure: Failure) -> None:
         self.report.failed.append(FailedUnit(case.unit.unit_id, failure))
         self.progress.log(f"unit {case.unit.unit_id}: given up: {failure}")
+        if not self.report.commits and len(self.report.failed) >= self.retry.max_failed_units_at_start:
+            raise PoolError(
+                f"the first {len(self.report.failed)} units all failed, none was done; the last, "
+                f"{case.unit.unit_id}: {failure}\n{failure.traceback}".rstrip()
+            )
 
 
-def _not_a_row(first: Failure | None) -> Failure:
-    """The whole fails although every part of it passes: no row is to blame."""
+def _reworded(first: Failure | None, words: str) -> Failure:
+    """The failure that a search began with, and why the search found no culprit."""
     if first is None:
         raise AssertionError("a search began without a failure")
-    message = f"{first.message} (every part of the unit passes alone, so no row is to blame)"
-    return Failure(first.kind, first.error_class, message, first.traceback)
+    return Failure(first.kind, first.error_class, f"{first.message} ({words})", first.traceback)

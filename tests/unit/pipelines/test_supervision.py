@@ -2,7 +2,7 @@
 
 import pytest
 
-from pipelines.errors import BadRowError, TooManyBadRowsError
+from pipelines.errors import BadRowError, PoolError, TooManyBadRowsError
 from pipelines.executor import BadRowPolicy, Failure, RetryPolicy
 from pipelines.plan import Unit
 from pipelines.progress import RecordingProgress
@@ -140,3 +140,17 @@ def test_a_stage_that_cannot_probe_gives_the_unit_up() -> None:
     boss.record_failure(start(boss), RAISED, 0.0)
     assert boss.done
     assert boss.report.failed[0].failure == RAISED
+
+
+def test_code_that_fails_on_every_row_is_not_blamed_on_rows() -> None:
+    boss = supervisor(1, rows=4096)
+    run_poisoned(boss, {"u0": dict.fromkeys(range(4096), RAISED)})
+    assert "every row that was tried fails" in boss.report.failed[0].failure.message
+    assert not boss.report.bad_rows
+
+
+def test_a_job_whose_first_units_all_fail_stops_with_the_cause() -> None:
+    boss = supervisor(5)
+    with pytest.raises(PoolError, match=r"first 3 units all failed.*u2: UnitError: damaged input"):
+        for _ in range(3):
+            boss.record_failure(start(boss), WHOLE, 0.0)
