@@ -1,10 +1,11 @@
 """The contract of everything that makes new pairs from pairs.
 
 Rules that every augmentor keeps (tests/contracts/augmentor_contract.py checks them):
-- Everything random comes from `RowRandom(seed, purpose, batch.sample_id, copy)`, so that a row's new pair does not depend
-  on the batch it came in, nor on its order, size, worker or retry.
-- New rows have `sample_id = derive_ids(source ids, seed, purpose, copy)`, `source_id` of their source row and the copy's
-  number, and follow the order of their sources.
+
+- Everything random comes from `RowRandom(seed, purpose, batch.sample_id, copy)`, so that a row's new pair does not
+  depend on the batch it came in, nor on its order, size, worker or retry.
+- New rows have `sample_id = derive_ids(source ids, seed, purpose, copy)`, the `source_id` of their source row and
+  the copy's number, and follow the order of their sources.
 - Nothing disappears: every source row is either in `pairs` or in `rejected`, with a reason.
 - `extra["up_camera"]`, where there is one, is turned along with the pose.
 """
@@ -56,7 +57,8 @@ class RejectedRows:
         if not parts:
             return RejectedRows.none()
         return RejectedRows(
-            np.concatenate([part.source_id for part in parts]), np.concatenate([part.reason for part in parts])
+            np.concatenate([part.source_id for part in parts]),
+            np.concatenate([part.reason for part in parts]),
         )
 
 

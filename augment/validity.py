@@ -46,9 +46,22 @@ def reasons_to_reject(
             )
         reason[~inside] = OUTSIDE_IMAGE
     reason[~in_front(joints_camera_m, settings.z_min_m)] = BEHIND_CAMERA
-    finite = np.isfinite(joints_camera_m).all((1, 2)) & np.isfinite(keypoints_px).all((1, 2))
-    finite &= np.isfinite(camera_px).all(1)
     # a joint at depth 0 projects to infinity: that is behind the camera, not a broken number
-    behind_only = ~finite & np.isfinite(joints_camera_m).all((1, 2)) & (reason == BEHIND_CAMERA)
-    reason[~finite & ~behind_only] = NOT_FINITE
+    broken = (
+        ~_finite(joints_camera_m) | ~_finite(camera_px) | (~_finite(keypoints_px) & (reason != BEHIND_CAMERA))
+    )
+    reason[broken] = NOT_FINITE
     return reason
+
+
+def reasons_if_not_finite(
+    joints_camera_m: Float32[np.ndarray, "B J 3"], keypoints_px: Float32[np.ndarray, "B J 2"]
+) -> Shaped[np.ndarray, " B"]:
+    """(B,) object array of str: "not_finite" or "", for augmentors that cannot make a good pair bad."""
+    reason = np.full(len(joints_camera_m), "", dtype=object)
+    reason[~_finite(joints_camera_m) | ~_finite(keypoints_px)] = NOT_FINITE
+    return reason
+
+
+def _finite(array: np.ndarray) -> np.ndarray:
+    return np.isfinite(array).all(axis=tuple(range(1, array.ndim)))
