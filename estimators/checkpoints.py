@@ -45,15 +45,13 @@ def unpack(tensors: Mapping[str, Tensor], part: str) -> dict[str, Tensor]:
 
 
 def checkpoint_to_bytes(tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> bytes:
-    """Serialise tensors and JSON metadata; equal contents give equal bytes.
+    """Serialise tensors and JSON metadata; equal contents in the same order of keys give equal bytes.
 
     Raises:
         CheckpointError: if the metadata is not plain JSON.
     """
     try:
-        document = json.dumps(
-            {"format": FORMAT_VERSION, "metadata": metadata}, sort_keys=True, allow_nan=False
-        )
+        document = json.dumps({"format": FORMAT_VERSION, "metadata": metadata}, allow_nan=False)
     except (TypeError, ValueError) as error:
         raise CheckpointError(
             f"checkpoint metadata must be plain JSON without NaN: {error}; convert it before saving"

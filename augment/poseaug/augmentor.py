@@ -85,11 +85,10 @@ class PoseAugAugmentor:
         return split_by_reason(pairs, reason)
 
     def _generate(self, batch: PoseBatch, copy: int) -> FrozenAugmented:
-        size = len(HEADS) * self._trained.settings.generator.noise_size
-        noise = torch.from_numpy(
-            RowRandom(self._seed, PURPOSE, batch.sample_id, copy).normal(size, stream="noise")
-        )
-        noise = noise.view(len(batch), len(HEADS), -1).to(self._device)
+        size = self._trained.settings.generator.noise_size
+        random = RowRandom(self._seed, PURPOSE, batch.sample_id, copy)
+        normals = torch.from_numpy(random.normal(len(HEADS) * size, stream="noise"))
+        noise = normals.view(len(batch), len(HEADS), size).to(self._device)
         joints_m = torch.from_numpy(np.ascontiguousarray(batch.joints_camera_m)).to(self._device)
         if self._frozen is not None:
             return self._frozen(joints_m, noise)

@@ -20,6 +20,7 @@ from estimators.lifters.contract import Lifter
 from poses.skeleton import Skeleton
 
 LEAST_ERROR_M = 1e-6
+LARGEST_EXPONENT = 3.0
 
 
 @contextmanager
@@ -80,6 +81,12 @@ def ramp(start: float, end: float, epoch: int, ramp_epochs: int) -> float:
     return start + (end - start) * min(1.0, epoch / ramp_epochs)
 
 
+def bounded_exp(values: Tensor) -> Tensor:
+    """exp(v), continued by its tangent from LARGEST_EXPONENT on, so that an untrained estimator does not overflow."""
+    inside = values.clamp(max=LARGEST_EXPONENT)
+    return inside.exp() * (1.0 + values - inside)
+
+
 def estimator_feedback(
     augmented_errors_m: Float[Tensor, "B J"],
     source_errors_m: Float[Tensor, "B J"],
@@ -105,5 +112,5 @@ def estimator_feedback(
     ratio = augmented / source.clamp_min(LEAST_ERROR_M)
     if settings.kind == "exp":
         harder = augmented_errors_m.square().mean(1) - centre * source_errors_m.square().mean(1)
-        return (1.0 - harder.exp()).abs().mean(), ratio
+        return (1.0 - bounded_exp(harder)).abs().mean(), ratio
     return outside_band(ratio, centre, half_width).mean(), ratio

@@ -42,7 +42,7 @@ class FrozenAugmented:
 
 @dataclass(frozen=True)
 class _FoldedHead:
-    """Weights (inputs, outputs) and biases of one head, BatchNorm folded in; the last layer stays transposed."""
+    """Weights (inputs, outputs) and biases of one head, BatchNorm folded in; the last stays transposed."""
 
     weights: tuple[Tensor, ...]
     biases: tuple[Tensor, ...]

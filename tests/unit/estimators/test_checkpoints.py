@@ -39,7 +39,13 @@ def test_round_trip(tmp_path: Path) -> None:
 
 def test_equal_contents_give_equal_bytes() -> None:
     reordered = dict(reversed(TENSORS.items()))
-    assert checkpoint_to_bytes(TENSORS, {"a": 1, "b": 2}) == checkpoint_to_bytes(reordered, {"b": 2, "a": 1})
+    assert checkpoint_to_bytes(TENSORS, {"a": 1}) == checkpoint_to_bytes(reordered, {"a": 1})
+
+
+def test_metadata_keeps_its_order() -> None:
+    metadata = checkpoint_from_bytes(checkpoint_to_bytes({}, {"z": 1, "a": {"y": 1, "b": 2}})).metadata
+    assert list(metadata) == ["z", "a"]
+    assert list(metadata["a"]) == ["y", "b"]
 
 
 def test_shared_and_strided_tensors_are_saved_by_value() -> None:
