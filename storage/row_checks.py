@@ -13,8 +13,9 @@ from storage.bone_ranges import bone_limits_m
 from storage.schema import TENSOR_COLUMNS
 
 NOISE_COLUMN = "augment_noise_px"
-"""Extra column of pairs whose 2D is not the bare projection: every keypoint's offset (B,J,2), or the size of
-the noise per joint (B,J) or row (B,). Offsets are taken off; sizes above 0 excuse the joint or row."""
+"""Extra column of pairs whose 2D is not the bare projection: how far every keypoint was moved (B,J), or every
+keypoint of a row at most (B,), or its offset (B,J,2). The rest of the distance must be within the
+tolerance."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,7 @@ def pair_faults(batch: PoseBatch, tolerance_px: float) -> Iterator[RowFault]:
 
 
 def _projection_fault(batch: PoseBatch, usable: np.ndarray, tolerance_px: float) -> RowFault:
-    """Rows whose 3D does not project onto their 2D, where the 2D claims to be seen and free of noise."""
+    """Rows whose 3D does not project onto their 2D, beyond the noise that they record; missing keypoints aside."""
     error_px = np.zeros((len(batch), batch.skeleton.n_joints), np.float32)
     rows = np.flatnonzero(usable)
     if len(rows):
@@ -71,10 +72,9 @@ def _projection_fault(batch: PoseBatch, usable: np.ndarray, tolerance_px: float)
         if noise is not None and noise.ndim == 3:
             projected = projected + noise
         distance = np.linalg.norm(part.keypoints_px - projected, axis=-1)
-        seen = part.keypoint_confidence > 0
         if noise is not None and noise.ndim < 3:
-            seen = seen & (noise.reshape(len(part), -1) <= 0)
-        error_px[rows] = np.where(seen, distance, 0)
+            distance = distance - noise.reshape(len(part), -1)
+        error_px[rows] = np.where(part.keypoint_confidence > 0, distance, 0)
 
     def describe(row: int) -> str:
         joint = int(error_px[row].argmax())

@@ -101,8 +101,12 @@ def test_missing_keypoints_and_recorded_noise_need_not_project(tmp_path: Path) -
     sizes = dataclasses.replace(noisy, extra={"augment_noise_px": np.linalg.norm(noise, axis=-1)})
     for name, rows in {"missing": missing, "offset": offset, "sizes": sizes}.items():
         assert verify_dataset(write(tmp_path / name, rows)).findings == ()
-    wrong = dataclasses.replace(offset, extra={"augment_noise_px": noise + np.float32(9)})
-    assert not verify_dataset(write(tmp_path / "wrong", wrong)).is_sound
+    for name, recorded in {
+        "offset": noise + np.float32(9),
+        "size": np.linalg.norm(noise, axis=-1) - 9,
+    }.items():
+        wrong = dataclasses.replace(noisy, extra={"augment_noise_px": recorded})
+        assert len(verify_dataset(write(tmp_path / f"wrong {name}", wrong)).findings) >= 20
 
 
 def test_ids_that_repeat_across_files_are_found(tmp_path: Path) -> None:
