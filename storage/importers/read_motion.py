@@ -1,7 +1,7 @@
 """Motion files in, clean clips of one rate out: the importers' one entry."""
 
 import fnmatch
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -9,9 +9,10 @@ import numpy as np
 from poses.motion import MotionClip
 from storage.errors import ImporterError
 from storage.importers.cleaning import QuarantinedFrames, Stretch, find_bad_frames
-from storage.importers.clip_index import ClipIndex, read_index, subject_of
+from storage.importers.clip_index import ClipIndex, IndexRow, read_index, subject_of
 from storage.importers.clip_source import SourceClip
 from storage.importers.discover import discover, format_of, import_root, relative_name
+from storage.importers.frame_rate import doubtful_rate
 from storage.importers.options import ImportOptions
 from storage.importers.plausibility import check_body_size, odd_posture
 from storage.importers.registry import READERS
@@ -122,45 +123,63 @@ def _add_clip(
     """Clean and resample one clip into the result; gives back where its frames went."""
     path_key = f"{name}/{clip.name}" if clip.name else name
     row = index.find(file, (path_key, f"{file.stem}/{clip.name}" if clip.name else path_key))
-    key = path_key if row is None else row.key
-    subject = row.subject if row is not None else clip.subject or subject_of(key, options.subject_pattern)
-    action = row.action if row is not None else clip.action
-    rate_hz = _override(options, (path_key, key)) or clip.rate_hz
+    named = row or IndexRow(
+        path_key, clip.subject or subject_of(path_key, options.subject_pattern), clip.action
+    )
+    rate_hz = _override(options, (path_key, named.key)) or clip.rate_hz
     n_frames = len(clip.joints_world_m)
     skip = min(clip.inserted_pose_frames if options.skip_frames is None else options.skip_frames, n_frames)
-    joints_m = clip.joints_world_m[skip:]
-    check_body_size(joints_m, clip.skeleton, f"{file}: {key}")
-    odd = odd_posture(joints_m, clip.skeleton)
-    if odd:
-        result.notes.append(f"{file}: {key}: {odd}")
-    cleaned = find_bad_frames(joints_m, clip.skeleton, rate_hz, options)
-    dropped = list(cleaned.quarantined)
-    kept = 0
-    for stretch in cleaned.kept:
-        frames = np.arange(stretch.first, stretch.last + 1)
-        positions, source = resample(
-            joints_m[stretch.first : stretch.last + 1], frames, rate_hz, options.rate_hz
+    usable = replace(clip, joints_world_m=clip.joints_world_m[skip:], rate_hz=rate_hz)
+    check_body_size(usable.joints_world_m, clip.skeleton, f"{file}: {named.key}")
+    cleaned = find_bad_frames(usable.joints_world_m, clip.skeleton, rate_hz, options)
+    parts = [usable.joints_world_m[stretch.first : stretch.last + 1] for stretch in cleaned.kept]
+    for doubt in (
+        odd_posture(usable.joints_world_m, clip.skeleton),
+        doubtful_rate(parts, clip.skeleton, rate_hz),
+    ):
+        result.notes.extend([f"{file}: {named.key}: {doubt}"] if doubt else [])
+    dropped = [
+        *cleaned.quarantined,
+        *_add_stretches(usable, cleaned.kept, file, named, skip, options, result),
+    ]
+    for stretch in sorted(dropped, key=lambda stretch: stretch.first):
+        first, last = stretch.first + skip, stretch.last + skip
+        result.quarantined.append(
+            QuarantinedFrames(str(file), named.key, first, last, stretch.reason, stretch.detail)
         )
-        if not len(positions):
+    quarantined = sum(len(stretch) for stretch in dropped)
+    return FrameCounts(n_frames, skip, n_frames - skip - quarantined, quarantined)
+
+
+def _add_stretches(
+    usable: SourceClip,
+    kept: tuple[Stretch, ...],
+    file: Path,
+    named: IndexRow,
+    skip: int,
+    options: ImportOptions,
+    result: ImportedMotion,
+) -> list[Stretch]:
+    """Resample the kept stretches into clips; gives back those in which no frame of the new rate lies."""
+    empty = []
+    for stretch in kept:
+        frames = np.arange(stretch.first, stretch.last + 1)
+        joints_m = usable.joints_world_m[stretch.first : stretch.last + 1]
+        positions_m, source = resample(joints_m, frames, usable.rate_hz, options.rate_hz)
+        if not len(positions_m):
             detail = f"no frame of {options.rate_hz:g} Hz falls into its {len(stretch)} frames"
-            dropped.append(Stretch(stretch.first, stretch.last, "too_short", detail))
+            empty.append(Stretch(stretch.first, stretch.last, "too_short", detail))
             continue
-        kept += len(stretch)
         result.clips.append(
             MotionClip(
-                key=key if len(cleaned.kept) == 1 else f"{key}@{stretch.first + skip:06d}",
-                subject=subject or "unknown",
-                action=action or "unknown",
+                key=named.key if len(kept) == 1 else f"{named.key}@{stretch.first + skip:06d}",
+                subject=named.subject or "unknown",
+                action=named.action or "unknown",
                 rate_hz=options.rate_hz,
-                joints_world_m=positions.astype(np.float32),
-                skeleton=clip.skeleton,
+                joints_world_m=positions_m.astype(np.float32),
+                skeleton=usable.skeleton,
                 source_file=str(file),
                 source_frame=(source + skip).astype(np.int32),
             )
         )
-    for stretch in sorted(dropped, key=lambda stretch: stretch.first):
-        first, last = stretch.first + skip, stretch.last + skip
-        result.quarantined.append(
-            QuarantinedFrames(str(file), key, first, last, stretch.reason, stretch.detail)
-        )
-    return FrameCounts(n_frames, skip, kept, n_frames - skip - kept)
+    return empty
