@@ -87,7 +87,7 @@ def up_camera_of(batch: PoseBatch) -> np.ndarray:
     """(B, 3) float32: the world's up in camera axes, as recorded, or of a level camera."""
     if UP_COLUMN in batch.extra:
         return np.ascontiguousarray(batch.extra[UP_COLUMN], dtype=np.float32)
-    return np.tile(np.float32([0.0, -1.0, 0.0]), (len(batch), 1))
+    return np.tile(np.array([0.0, -1.0, 0.0], np.float32), (len(batch), 1))
 
 
 def derived_pairs(

@@ -10,6 +10,7 @@ from poses.batch import PoseBatch
 from poses.cameras import camera_field, mirror_camera_px
 
 PURPOSE = "mirror"
+_MIRROR = np.array([-1.0, 1.0, 1.0], np.float32)
 
 
 class MirrorAugmentor:
@@ -31,7 +32,7 @@ class MirrorAugmentor:
         """One mirrored pair per row; only rows with broken numbers are rejected."""
         extra: dict[str, np.ndarray] = {}
         if UP_COLUMN in batch.extra:
-            extra[UP_COLUMN] = batch.extra[UP_COLUMN] * np.float32([-1.0, 1.0, 1.0])
+            extra[UP_COLUMN] = batch.extra[UP_COLUMN] * _MIRROR
         pairs = derived_pairs(batch, self._seed, PURPOSE, copy, mirror_columns(batch), extra)
         return split_by_reason(pairs, reasons_if_not_finite(pairs.joints_camera_m, pairs.keypoints_px))
 
@@ -42,7 +43,7 @@ def mirror_columns(batch: PoseBatch) -> Mapping[str, np.ndarray]:
     keypoints_px = batch.keypoints_px[:, swap]
     keypoints_px[..., 0] = camera_field(batch.camera_px, "width")[:, None] - keypoints_px[..., 0]
     return {
-        "joints_camera_m": batch.joints_camera_m[:, swap] * np.float32([-1.0, 1.0, 1.0]),
+        "joints_camera_m": batch.joints_camera_m[:, swap] * _MIRROR,
         "keypoints_px": keypoints_px,
         "keypoint_confidence": batch.keypoint_confidence[:, swap],
         "camera_px": mirror_camera_px(batch.camera_px).astype(np.float32),

@@ -248,7 +248,8 @@ class _Columns:
     @staticmethod
     def empty(rows: int, joints: int) -> "_Columns":
         shapes = ((rows, joints, 3), (rows, joints, 2), (rows, len(CAMERA_FIELDS)), (rows, 3))
-        return _Columns(*(np.zeros(shape, np.float32) for shape in shapes), np.full(rows, "", object))
+        joints_m, keypoints_px, camera_px, up_camera = (np.zeros(shape, np.float32) for shape in shapes)
+        return _Columns(joints_m, keypoints_px, camera_px, up_camera, np.full(rows, "", object))
 
     def put(self, rows: np.ndarray, drawn: RandomDraw, validity: ValiditySettings) -> None:
         joints_camera_m, camera_px = drawn.joints_camera_m.numpy(), drawn.camera_px.numpy()

@@ -64,4 +64,4 @@ def reasons_if_not_finite(
 
 
 def _finite(array: np.ndarray) -> np.ndarray:
-    return np.isfinite(array).all(axis=tuple(range(1, array.ndim)))
+    return np.asarray(np.isfinite(array).all(axis=tuple(range(1, array.ndim))))

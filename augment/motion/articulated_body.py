@@ -9,6 +9,8 @@ axis, then abduction, then rotation about the bone; the shoulder as plane of ele
 rotation. The plane is turned back after the elevation, so that a hanging arm has no singular twist.
 """
 
+from typing import Literal
+
 import numpy as np
 import torch
 from jaxtyping import Float
@@ -16,6 +18,7 @@ from jaxtyping import Float
 from augment.motion.anthropometry import Body
 from augment.motion.channels import SIDES, channel_table
 from poses.kinematics import forward_kinematics
+from poses.rotations import rotation_about
 
 # node -> parent, in an order in which parents come first; left and right are added from the sided table
 _TRUNK_PARENTS = {
@@ -164,14 +167,6 @@ def _local_rotations(angles_rad: np.ndarray) -> np.ndarray:
     return rotations
 
 
-def _about(axis: str, angle_rad: np.ndarray) -> np.ndarray:
+def _about(axis: Literal["x", "y", "z"], angle_rad: np.ndarray) -> np.ndarray:
     """Rotation matrices (T, 3, 3) about one axis, right-handed."""
-    first, second = {"x": (1, 2), "y": (2, 0), "z": (0, 1)}[axis]
-    cosine, sine = np.cos(angle_rad), np.sin(angle_rad)
-    rotation = np.zeros((len(angle_rad), 3, 3))
-    rotation[:, 3 - first - second, 3 - first - second] = 1.0
-    rotation[:, first, first] = cosine
-    rotation[:, second, second] = cosine
-    rotation[:, first, second] = -sine
-    rotation[:, second, first] = sine
-    return rotation
+    return rotation_about(axis, torch.from_numpy(np.ascontiguousarray(angle_rad))).numpy()

@@ -91,4 +91,7 @@ def gaussian_smooth(values: np.ndarray, frames: float) -> np.ndarray:
     kernel = np.exp(-0.5 * (np.arange(-radius, radius + 1) / frames) ** 2)
     kernel /= kernel.sum()
     padded = np.concatenate([values[radius:0:-1], values, values[-2 : -radius - 2 : -1]])
-    return sum(weight * padded[shift : shift + len(values)] for shift, weight in enumerate(kernel))
+    smooth = np.zeros_like(values)
+    for shift, weight in enumerate(kernel):
+        smooth += weight * padded[shift : shift + len(values)]
+    return smooth
