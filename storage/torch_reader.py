@@ -9,6 +9,7 @@ batch_size=None, num_workers=n)`.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,6 +19,7 @@ from torch.utils.data import IterableDataset, get_worker_info
 from poses.cameras import to_screen
 from storage.blocks import BlockPool, BlockReader, cut_blocks
 from storage.errors import DatasetError
+from storage.mapped_cache import MappedPairs
 from storage.schema import NAME_COLUMNS
 
 if TYPE_CHECKING:
@@ -50,6 +52,8 @@ class TorchPairs(IterableDataset[dict[str, torch.Tensor]]):
         drop_last: Leave out a smaller last batch.
         rank: Number of this process in a training job.
         world_size: Processes in the training job.
+        cache_folder: A folder on a local disk for a memory-mapped copy of the columns; made once per dataset
+            version. Shuffling is then over all rows, not over blocks, and costs no Parquet decoding.
 
     Raises:
         DatasetError: if an argument is out of range or a column unknown.
@@ -68,13 +72,14 @@ class TorchPairs(IterableDataset[dict[str, torch.Tensor]]):
         drop_last: bool = False,
         rank: int = 0,
         world_size: int = 1,
+        cache_folder: str | Path | None = None,
     ) -> None:
         super().__init__()
         if min(batch_rows, block_rows, mix_blocks, world_size) < 1 or not 0 <= rank < world_size:
             raise DatasetError(
-                "to_torch: wanted batch_rows, block_rows, mix_blocks and world_size of 1 or more and rank"
-                " below"
-                f" world_size, got {batch_rows}, {block_rows}, {mix_blocks}, {world_size} and {rank}"
+                "to_torch: wanted batch_rows, block_rows, mix_blocks, world_size of 1 or more, rank below"
+                " world_size,"
+                f" got {batch_rows}, {block_rows}, {mix_blocks}, {world_size}, {rank}"
             )
         if window < 1 or window % 2 == 0:
             raise DatasetError(f"to_torch: wanted an odd window, so that it has a middle frame, got {window}")
@@ -86,6 +91,16 @@ class TorchPairs(IterableDataset[dict[str, torch.Tensor]]):
         self._half_window, self._drop_last = window // 2, drop_last
         self._shuffle_seed, self._epoch = shuffle_seed, epoch
         self._rank, self._world_size = rank, world_size
+        self._cache = None
+        if cache_folder is not None:
+            self._cache = MappedPairs(
+                dataset,
+                Path(cache_folder),
+                self._columns,
+                self._stored_columns(),
+                in_streams=window > 1,
+                compute=self._wanted,
+            )
 
     def set_epoch(self, epoch: int) -> None:
         """Chooses the epoch whose order the next iteration gives; needed before workers start."""
@@ -111,24 +126,28 @@ class TorchPairs(IterableDataset[dict[str, torch.Tensor]]):
             yield _tensors(held)
 
     def _pools(self) -> Iterator[tuple[BlockPool, np.ndarray]]:
-        """This worker's blocks, some at a time in memory, and the order in which to draw their rows."""
+        """This worker's rows, some blocks at a time in memory, and the order in which to draw them."""
         info = get_worker_info()
         worker, workers = (0, 1) if info is None else (info.id, info.num_workers)
         share, shares = self._rank * workers + worker, self._world_size * workers
+        if self._cache is not None:
+            pool = self._cache.pool()
+            yield pool, np.array_split(self._order(len(pool)), shares)[share]
+            return
         blocks = cut_blocks(self._dataset.pair_files, self._block_rows)
-        random = None
-        if self._shuffle_seed is not None:
-            blocks = [
-                blocks[index]
-                for index in np.random.default_rng([self._shuffle_seed, self._epoch]).permutation(len(blocks))
-            ]
-            random = np.random.default_rng([self._shuffle_seed, self._epoch, share])
-        mine = blocks[share::shares]
+        mine = self._order(len(blocks))[share::shares].tolist()
         reader = BlockReader(self._dataset, self._stored_columns(), in_streams=self._half_window > 0)
-        mixed = 1 if random is None else self._mix_blocks
+        mixed = 1 if self._shuffle_seed is None else self._mix_blocks
         for start in range(0, len(mine), mixed):
-            pool = self._wanted(reader.load(mine[start : start + mixed], self._half_window))
-            yield pool, np.arange(len(pool)) if random is None else random.permutation(len(pool))
+            chosen = [blocks[index] for index in mine[start : start + mixed]]
+            pool = self._wanted(reader.load(chosen, self._half_window))
+            yield pool, self._order(len(pool), share, start)
+
+    def _order(self, count: int, *purpose: int) -> np.ndarray:
+        """The numbers below `count` in this epoch's order; `purpose` tells one draw from another."""
+        if self._shuffle_seed is None:
+            return np.arange(count)
+        return np.random.default_rng([self._shuffle_seed, self._epoch, *purpose]).permutation(count)
 
     def _stored_columns(self) -> list[str]:
         """What must be read to give the wanted columns."""

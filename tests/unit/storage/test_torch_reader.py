@@ -8,9 +8,11 @@ from torch.utils.data import DataLoader
 from poses.batch import PoseBatch
 from storage.errors import DatasetError
 from storage.manifest import publish_manifest
+from storage.mapped_cache import MappedPairs
 from storage.object_store import open_store
 from storage.reader import Dataset
 from storage.streams import order_of
+from storage.torch_reader import TorchPairs
 from tests.unit.storage.samples import SKELETON, commit_pairs, make_pairs
 
 CLIP_FRAMES = 30
@@ -145,6 +147,43 @@ def test_streams_of_no_rows() -> None:
 def test_arguments_out_of_range(dataset: Dataset, options: dict, words: str) -> None:
     with pytest.raises(DatasetError, match=words):
         dataset.to_torch(**options)
+
+
+@pytest.mark.parametrize("window", [1, 5])
+def test_the_cache_gives_the_same_rows_in_a_full_shuffle(
+    dataset: Dataset, tmp_path: Path, window: int
+) -> None:
+    def by_id(pairs: TorchPairs) -> dict[int, list]:
+        return {
+            int(ids.reshape(-1)[window // 2]): [keypoints.tolist(), joints.tolist()]
+            for batch in pairs
+            for ids, keypoints, joints in zip(
+                batch["sample_id"], batch["keypoints_screen"], batch["joints_root_m"], strict=True
+            )
+        }
+
+    options = {"window": window, "shuffle_seed": 1, "batch_rows": 32}
+    cached = [
+        dataset.to_torch(**options, cache_folder=tmp_path / "cache", rank=rank, world_size=2)
+        for rank in range(2)
+    ]
+    assert by_id(cached[0]) | by_id(cached[1]) == by_id(dataset.to_torch(**options))
+    assert not set(by_id(cached[0])) & set(by_id(cached[1]))
+
+
+def test_the_cache_is_made_once_and_belongs_to_a_version(
+    dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = ids_of(dataset.to_torch(cache_folder=tmp_path / "cache"))
+    assert first == dataset.read_pairs().sample_id.tolist()
+    with monkeypatch.context() as patch:
+        patch.setattr(MappedPairs, "_build", lambda *_: pytest.fail("built again"))
+        assert ids_of(dataset.to_torch(cache_folder=tmp_path / "cache")) == first
+    more = commit_pairs(dataset.store, make_pairs(40, seed=7), "more")
+    publish_manifest(dataset.store, "run", [more], SKELETON)
+    newer = Dataset.open(dataset.store.url)
+    assert len(ids_of(newer.to_torch(cache_folder=tmp_path / "cache"))) == 370
+    assert not list((tmp_path / "cache").rglob("*.tmp*"))
 
 
 def test_a_smaller_last_batch_can_be_dropped(dataset: Dataset) -> None:

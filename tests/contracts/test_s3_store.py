@@ -1,0 +1,55 @@
+"""The ObjectStore contract on S3 conditional writes, against moto's server on loopback."""
+
+import socket
+import uuid
+from collections.abc import Iterator
+from importlib import import_module
+
+import pytest
+
+from storage.manifest import publish_manifest
+from storage.object_store import ObjectStore, open_store
+from storage.reader import Dataset
+from storage.verify import verify_dataset
+from storage.writer import UnitWriter
+from tests.contracts.object_store_contract import ObjectStoreContract
+from tests.unit.storage.samples import SKELETON, make_clip, make_pairs
+
+pytest.importorskip("s3fs", reason="pip install 's3fs==2026.9.0' 'moto[server]==5.2.5' to test on S3")
+pytest.importorskip("moto", reason="pip install 's3fs==2026.9.0' 'moto[server]==5.2.5' to test on S3")
+
+
+@pytest.fixture(scope="module")
+def bucket_url() -> Iterator[str]:
+    """A bucket on a server of our own."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    server = import_module("moto.server").ThreadedMotoServer(ip_address="127.0.0.1", port=port, verbose=False)
+    server.start()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{port}")
+        for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+            patch.setenv(name, "testing")
+        patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+        import_module("fsspec").filesystem("s3").mkdir("posemill")
+        yield "s3://posemill"
+    server.stop()
+
+
+class TestS3Store(ObjectStoreContract):
+    @pytest.fixture
+    def store(self, bucket_url: str) -> ObjectStore:
+        return open_store(f"{bucket_url}/{uuid.uuid4().hex}/dataset")
+
+
+def test_a_dataset_on_s3(bucket_url: str) -> None:
+    store = open_store(f"{bucket_url}/{uuid.uuid4().hex}")
+    with UnitWriter(store, "run", "07.bvh/0-100", SKELETON) as writer:
+        writer.add_pairs(make_pairs(100))
+        writer.add_clips([make_clip(30)])
+        publish_manifest(store, "run", [writer.commit()], SKELETON)
+    dataset = Dataset.open(store.url)
+    assert len(dataset.read_pairs()) == dataset.to_arrow().count_rows() == 100
+    assert len(next(dataset.clips())) == 30
+    assert verify_dataset(dataset).findings == ()
