@@ -22,7 +22,8 @@ app = typer.Typer(
 )
 DONE, FAILED, USER_INPUT = 0, 1, 2
 _USER_ERRORS = {
-    "RecipeError", "SettingsError", "PlanError", "DatasetError", "ImporterError", "SkeletonError", "CheckpointError", "ReportError",
+    "RecipeError", "SettingsError", "PlanError", "ReportError",
+    "DatasetError", "ImporterError", "SkeletonError", "CheckpointError",
 }  # fmt: skip
 
 RecipeArgument = Annotated[
@@ -117,9 +118,9 @@ def plan(
 @app.command()
 def status(out: RunArgument, as_json: JsonOption = False) -> None:
     """How far a run is."""
-    from jobs.status import run_status
+    from jobs.status import folder_status
 
-    found = run_status(out)
+    found = folder_status(out)
     _print(found.to_dict(), as_json, found.lines())
 
 
@@ -132,12 +133,13 @@ def inspect(
     as_json: JsonOption = False,
 ) -> None:
     """What a dataset holds."""
-    from jobs.inspection import inspect_dataset
+    from jobs.inspection import inspection_lines
     from jobs.locate import dataset_urls
+    from storage.inspect import inspect_dataset
+    from storage.reader import Dataset
 
-    found = [inspect_dataset(url, version) for url in dataset_urls(dataset)]
-    lines = [line for one in found for line in (*one.lines(), "")]
-    _print([one.to_dict() for one in found], as_json, lines[:-1])
+    found = [inspect_dataset(Dataset.open(url, version)) for url in dataset_urls(dataset)]
+    _print(found, as_json, [line for one in found for line in inspection_lines(one)])
 
 
 @app.command()
@@ -147,35 +149,33 @@ def verify(
         int | None, typer.Option("--version", help="A version of the dataset; the latest without.")
     ] = None,
     digests: Annotated[bool, typer.Option(help="Recompute every sha256.")] = True,
+    rows: Annotated[bool, typer.Option(help="Read every row and check its geometry.")] = True,
     tolerance: Annotated[
         float,
-        typer.Option(
-            min=0, help="Allowed distance between 2D and projected 3D, px per 1,000 px of image width."
-        ),
-    ] = 1.0,
+        typer.Option("--tolerance-px", help="Greatest distance between 2D and projected 3D, in pixels."),
+    ] = 0.5,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
-    """Recompute digests and check the geometry: does the 3D project onto the 2D? Exit code 1 if anything is wrong."""
+    """Recompute digests and check the geometry of every row. Exit code 1 if anything is wrong."""
     from jobs.locate import dataset_urls
     from jobs.progress import progress_for
-    from jobs.verify import verify_dataset
+    from jobs.verification import verification_lines, verify_with_progress
     from storage.reader import Dataset
+    from storage.verify import VerifySettings
 
+    if tolerance <= 0:
+        raise typer.BadParameter("wanted more than 0 pixels", param_hint="--tolerance-px")
+    settings = VerifySettings(projection_tolerance_px=tolerance, digests=digests, rows=rows)
     progress = progress_for(sys.stderr, quiet or as_json)
     try:
-        results = [
-            verify_dataset(Dataset.open(url, version), progress, digests, tolerance)
-            for url in dataset_urls(dataset)
-        ]
+        opened = [Dataset.open(url, version) for url in dataset_urls(dataset)]
+        reports = [verify_with_progress(one, settings, progress) for one in opened]
     finally:
         progress.close()
-    _print(
-        [result.to_dict() for result in results],
-        as_json,
-        [line for result in results for line in result.lines()],
-    )
-    if not all(result.ok for result in results):
+    values = [{**report.model_dump(mode="json"), "sound": report.is_sound} for report in reports]
+    _print(values, as_json, [line for report in reports for line in verification_lines(report)])
+    if not all(report.is_sound for report in reports):
         raise typer.Exit(FAILED)
 
 

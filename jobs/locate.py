@@ -34,7 +34,7 @@ def dataset_urls(url: str) -> list[str]:
     found = datasets_of_run(url)
     if not found:
         raise DatasetError(
-            f"{url}: there is no dataset (no manifests/v000001.json here or below datasets/); give the folder that a run "
-            "wrote, or one of its datasets"
+            f"{url}: there is no dataset (no manifests/v000001.json here or below datasets/); give the folder "
+            "that a run wrote, or one of its datasets"
         )
     return list(found.values())

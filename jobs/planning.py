@@ -1,7 +1,7 @@
 """A dry run: the units of a job, and from a probe of two of them its rows, bytes and hours. Nothing is left behind.
 
-The probe runs the job itself into a temporary folder with an executor that does two units and stops it. The time between
-the first result and the second one counts, so that loading models does not.
+The probe runs the job itself into a temporary folder with an executor that does two units and stops it. The time
+between the first result and the second one counts, so that loading models does not.
 """
 
 import tempfile
@@ -25,9 +25,10 @@ from pipelines.progress import Progress
 from storage.commit import UnitCommit
 
 _PROBED_UNITS = 2
+_RESOURCES, _BAD_ROWS = WorkerResources(), BadRowPolicy()
 
 
-class ProbeDone(Exception):
+class ProbeDone(Exception):  # noqa: N818 - it is no error
     """Ends a job after its probe; carries what was measured."""
 
     def __init__(self, probe: "Probe") -> None:
@@ -87,7 +88,9 @@ class PlanSummary:
             one, n = self.probe, self.n_units
             found.append(f"  probe     {one.unit_id}: {one.pairs:,} pairs in {duration_text(one.seconds)}")
             found.append(f"  estimate  {one.pairs * n:,} pairs, {bytes_text(one.bytes * n)}")
-            found.append(f"  time      {duration_text(3600 * self.hours)} with {self.workers} workers like this machine's")
+            found.append(
+                f"  time      {duration_text(3600 * self.hours)} with {self.workers} workers like this machine's"
+            )
         return found + [f"  {remark}" for remark in self.remarks]
 
 
@@ -105,10 +108,13 @@ def plan_recipe(name_or_path: str, changes: Sequence[str] = (), probe: bool = Tr
     if planner is None:
         remark = "this job trains or measures; it has no units to count, its length stands in its settings"
         return PlanSummary(recipe.head.job, recipe.head.out, workers=workers, remarks=[remark])
-    plan: Plan = planner(settings, recipe.head.seed)
+    found = planner(settings, recipe.head.seed)
+    plan: Plan = found[0] if isinstance(found, tuple) else found
     kinds = dict(Counter(unit.kind for unit in plan.units))
     measured = _probe(recipe, settings) if probe else None
-    return PlanSummary(recipe.head.job, recipe.head.out, plan.run_id, kinds, min(workers, len(plan.units)), measured)
+    return PlanSummary(
+        recipe.head.job, recipe.head.out, plan.run_id, kinds, min(workers, len(plan.units)), measured
+    )
 
 
 def _workers(settings: InProcessSettings | RaySettings) -> int:
@@ -134,8 +140,8 @@ class ProbeExecutor:
         on_result: ResultCallback,
         *,
         name: str = "pool",
-        resources: WorkerResources = WorkerResources(),
-        bad_rows: BadRowPolicy = BadRowPolicy(),
+        resources: WorkerResources = _RESOURCES,
+        bad_rows: BadRowPolicy = _BAD_ROWS,
         progress: Progress | None = None,
     ) -> ExecutionReport:
         """See `pipelines.executor.Executor.run`; always ends with ProbeDone."""
@@ -149,7 +155,9 @@ class ProbeExecutor:
             times_s.append(time.monotonic())
             commits.append(commit)
 
-        report = InProcessExecutor().run(stage_factory, chosen, note, name=name, resources=resources, bad_rows=bad_rows)
+        report = InProcessExecutor().run(
+            stage_factory, chosen, note, name=name, resources=resources, bad_rows=bad_rows
+        )
         if not commits:
             return report
         last = commits[-1]
@@ -166,5 +174,3 @@ class ProbeExecutor:
 
     def close(self) -> None:
         """Nothing to give back."""
-
-

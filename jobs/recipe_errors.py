@@ -140,10 +140,8 @@ def _data_path(location: Sequence[int | str], values: Any, missing_last: bool) -
     path: list[int | str] = []
     at = values
     for i, part in enumerate(location):
-        if isinstance(at, Mapping) and part in at:
-            at = at[part]
-            path.append(part)
-        elif isinstance(at, list | tuple) and isinstance(part, int) and part < len(at):
+        in_list = isinstance(at, list | tuple) and isinstance(part, int) and part < len(at)
+        if in_list or (isinstance(at, Mapping) and part in at):
             at = at[part]
             path.append(part)
         elif missing_last and i == len(location) - 1:
@@ -161,5 +159,10 @@ def _shown(value: Any) -> str:
 
 
 class _Lenient(dict[str, Any]):
+    """Values for a message: whole floats without their zero, a question mark for what pydantic does not tell."""
+
+    def __init__(self, values: Mapping[str, Any]) -> None:
+        super().__init__({k: f"{v:g}" if isinstance(v, float) else v for k, v in values.items()})
+
     def __missing__(self, key: str) -> str:
         return "?"

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping
+from itertools import pairwise
 from typing import Any
 
 HIDDEN = "***"
@@ -39,6 +40,4 @@ def _is_secret(key: str, value: Any) -> bool:
     ]
     if any(word in _SECRET_WORDS for word in words):
         return True
-    return words == ["key"] or any(
-        a in _KEYED_BY and b == "key" for a, b in zip(words, words[1:], strict=False)
-    )
+    return words == ["key"] or any(a in _KEYED_BY and b == "key" for a, b in pairwise(words))

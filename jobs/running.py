@@ -4,7 +4,7 @@ import json
 import platform
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, is_dataclass
 from datetime import UTC, datetime
@@ -59,14 +59,22 @@ class RunOutcome:
 
 @dataclass
 class StageClock:
-    """A progress that passes everything on and remembers how long each task was open."""
+    """A progress that passes everything on, remembers how long each task was open, and tells when work begins.
+
+    Jobs open their first task when they have read their inputs and frozen their plan.
+    """
 
     inner: Progress
+    on_begin: Callable[[], object] = lambda: None
+    begun: bool = False
     seconds: dict[str, float] = field(default_factory=dict)
     opened_s: dict[str, float] = field(default_factory=dict)
 
     def start(self, task: str, total: int | None, unit: str = "units") -> None:
         """Open a task."""
+        if not self.begun:
+            self.begun = True
+            self.on_begin()
         self.opened_s[task] = time.monotonic()
         self.inner.start(task, total, unit)
 
@@ -128,15 +136,14 @@ def _run(recipe: Recipe, accept_other_plan: bool, quiet: bool) -> RunOutcome:
     started = datetime.now(UTC)
     clock_s = time.monotonic()
     with _terminal(quiet, out_url) as terminal:
-        clock = StageClock(terminal)
-        text = resolved_yaml(recipe, settings)
-        store.put_if_absent(RECIPE_FILE, text.encode())
+        text = resolved_yaml(recipe, settings).encode()
+        clock = StageClock(terminal, lambda: store.put_if_absent(RECIPE_FILE, text))
         context = RunContext(out_url, executor, recipe.head.seed, clock, accept_other_plan)
         try:
             result = run_function(recipe)(settings, context)
         finally:
             executor.close()
-        store.write_bytes(RECIPE_FILE, text.encode())
+        store.write_bytes(RECIPE_FILE, text)
         seconds = time.monotonic() - clock_s
         facts = _facts(recipe, workers, started, seconds)
         _write_run_file(store, recipe, facts, clock.seconds, result)

@@ -1,4 +1,4 @@
-"""How far a run is: units committed of those planned, rounds of the loop, datasets published."""
+"""How far a run is: every plan below its folder, the last line of its loop, the datasets that are published."""
 
 import json
 from dataclasses import asdict, dataclass
@@ -6,113 +6,85 @@ from typing import Any
 
 from jobs.errors import RecipeError
 from jobs.locate import datasets_of_run, joined
+from jobs.report.formatting import duration_text
 from jobs.running import RECIPE_FILE, RUN_FILE
-from pipelines.plan import stored_plans
-from storage.commit import list_commits
+from pipelines.status import RunStatus, run_status
 from storage.manifest import read_manifest
 from storage.object_store import ObjectStore, open_store
 
-
-@dataclass(frozen=True)
-class PlanStatus:
-    """One plan of a run: where it writes, and how much of it is committed."""
-
-    where: str
-    run_id: str
-    job: str
-    units: int
-    committed: int
-    rows: int
-    published: bool
-
-    @property
-    def done(self) -> bool:
-        """Whether every unit is committed and in a manifest."""
-        return self.committed >= self.units and self.published
+_LOOP_NUMBERS = (
+    "epoch",
+    "iteration",
+    "loss_generator",
+    "loss_lifter",
+    "kept_fraction",
+    "validation_mpjpe_mm",
+)
+_ADVICE = {
+    "silent": "no sign of life for {silent}; if it is dead, `posemill resume` goes on",
+    "failed": "`posemill resume` tries again what is left",
+    "waiting": "not started yet",
+}
 
 
 @dataclass(frozen=True)
-class RunStatus:
-    """A run's folder as it is now."""
+class FolderStatus:
+    """What stands in the folder of a run."""
 
     out: str
-    plans: list[PlanStatus]
+    finished: bool
+    runs: list[RunStatus]
     loop: dict[str, Any]
     datasets: dict[str, int]
-    finished: bool
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
-        return {**asdict(self), "plans": [{**asdict(plan), "done": plan.done} for plan in self.plans]}
+        return asdict(self)
 
     def lines(self) -> list[str]:
         """For a reader."""
-        found = [f"{self.out}: {'finished' if self.finished else 'not finished; `posemill resume` goes on'}"]
-        for plan in self.plans:
-            state = (
-                "done"
-                if plan.done
-                else "committed, not published"
-                if plan.committed >= plan.units
-                else "open"
-            )
-            found.append(
-                f"  {plan.job:<10} {plan.run_id:<26} {plan.committed:,} of {plan.units:,} units, {plan.rows:,} pairs, {state}"
-            )
+        found = [f"{self.out}: {'finished' if self.finished else 'not finished'}"]
+        for run in self.runs:
+            found.append(_run_line(run))
+            advice = _ADVICE.get(run.condition, "").format(silent=duration_text(run.silent_s or 0.0))
+            found += [f"    {text}" for text in (run.error, advice) if text]
         if self.loop:
-            words = ", ".join(f"{name} {_number(value)}" for name, value in self.loop.items())
-            found.append(f"  {'loop':<10} {words}")
-        found += [f"  {'dataset':<10} {name}: {rows:,} pairs" for name, rows in self.datasets.items()]
-        return found
+            found.append(
+                "  loop      " + ", ".join(f"{name} {_number(value)}" for name, value in self.loop.items())
+            )
+        return found + [f"  dataset   {name}: {rows:,} pairs" for name, rows in self.datasets.items()]
 
 
-def run_status(out_url: str) -> RunStatus:
-    """Look into a run's folder.
+def folder_status(out_url: str) -> FolderStatus:
+    """Look into a run's folder; works on a run that is elsewhere or dead.
 
     Raises:
         RecipeError: if there is no run.
     """
     store = open_store(out_url)
-    roots = {"": store} | {
-        path: open_store(joined(out_url, path)) for path in sorted(_dataset_folders(store))
-    }
-    plans = [status for where, root in roots.items() for status in _plans(root, where)]
+    roots = [out_url, *(joined(out_url, path) for path in sorted(_dataset_folders(store)))]
+    runs = [run for url in roots if open_store(url).list("runs") for run in run_status(url)]
     datasets = {
         name: read_manifest(open_store(url)).rows for name, url in datasets_of_run(out_url, store).items()
     }
-    if not plans and not datasets and not store.exists(RECIPE_FILE):
+    if not runs and not datasets and not store.exists(RECIPE_FILE):
         raise RecipeError(
             f"{out_url}: there is no run (no {RECIPE_FILE}, plan or dataset); give the `out` of a `posemill run`"
         )
-    return RunStatus(out_url, plans, _loop(store), datasets, store.exists(RUN_FILE))
+    return FolderStatus(out_url, store.exists(RUN_FILE), runs, _loop(store), datasets)
+
+
+def _run_line(run: RunStatus) -> str:
+    rest = f", {duration_text(run.remaining_s)} to go" if run.remaining_s else ""
+    kept = f", {run.quarantined:,} in quarantine" if run.quarantined else ""
+    return (
+        f"  {run.job:<9} {run.run_id}: {run.condition}, {run.units_done:,} of {run.units_total:,} units, "
+        f"{run.rows:,} pairs{kept}{rest}"
+    )
 
 
 def _dataset_folders(store: ObjectStore) -> set[str]:
     return {"/".join(path.split("/")[:2]) for path in store.list("datasets") if path.count("/") >= 2}
-
-
-def _plans(store: ObjectStore, where: str) -> list[PlanStatus]:
-    found: list[PlanStatus] = []
-    plans = stored_plans(store)
-    published = (
-        set(read_manifest(store).commits) if plans and store.exists("manifests/v000001.json") else set()
-    )
-    for plan in plans:
-        commits = list_commits(store, plan.run_id)
-        in_manifest = all(commit.key in published for commit in commits)
-        rows = sum(commit.rows for commit in commits)
-        found.append(
-            PlanStatus(
-                where,
-                plan.run_id,
-                plan.job,
-                len(plan.units),
-                len(commits),
-                rows,
-                bool(commits) and in_manifest,
-            )
-        )
-    return found
 
 
 def _loop(store: ObjectStore) -> dict[str, Any]:
@@ -121,8 +93,7 @@ def _loop(store: ObjectStore) -> dict[str, Any]:
         return {}
     lines = [line for line in store.read_bytes("loop/metrics.jsonl").decode().splitlines() if line.strip()]
     last = json.loads(lines[-1]) if lines else {}
-    shown = ("epoch", "iteration", "loss_generator", "loss_lifter", "kept_fraction", "validation_mpjpe_mm")
-    return {name: last[name] for name in shown if name in last}
+    return {name: last[name] for name in _LOOP_NUMBERS if name in last}
 
 
 def _number(value: Any) -> str:

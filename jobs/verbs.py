@@ -14,7 +14,7 @@ from jobs.recipe_errors import nearest
 
 @dataclass(frozen=True)
 class Verb:
-    """One kind of job: the module that does it, its settings model, its run function and, if it has one, its planner."""
+    """One kind of job: the module that does it, its settings model, its run function and its planner, if it has one."""
 
     module: str
     settings: str
@@ -25,7 +25,7 @@ class Verb:
 VERBS: dict[str, Verb] = {
     "build": Verb("pipelines.build", "BuildSettings", "run_build", "plan_build"),
     "import": Verb("pipelines.import_motion", "ImportSettings", "run_import", "plan_import"),
-    "loop": Verb("pipelines.closed_loop.job", "ClosedLoopSettings", "run_closed_loop", None),
+    "loop": Verb("jobs.loop_recipe", "LoopRecipeSettings", "run_loop_recipe", "plan_loop_recipe"),
     "augment": Verb("pipelines.mass_augment", "AugmentSettings", "run_augment", "plan_augment"),
     "train": Verb("pipelines.train", "TrainSettings", "run_train", None),
     "evaluate": Verb("pipelines.evaluate", "EvaluateSettings", "run_evaluate", None),

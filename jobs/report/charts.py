@@ -1,7 +1,7 @@
 """The report's charts: histograms of two datasets, ranges, the viewpoint map, curves over time, bars.
 
-Two series everywhere: `source` (grey, filled) and `augmented` (violet, drawn as a line on a light fill), so that they stay apart
-in print and for colour-blind readers.
+Two series everywhere: `source` (grey, filled) and `augmented` (violet, drawn as a line on a light fill), so that they
+stay apart in print and for colour-blind readers.
 """
 
 from collections.abc import Sequence

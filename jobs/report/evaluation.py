@@ -1,37 +1,118 @@
-"""Reads `evaluation.json` into tables."""
+"""Reads `evaluation.json` into tables.
+
+Its rows are what `pipelines.evaluate` writes (`part`, `rig`, `protocol`, `metrics`), and where several estimators were
+compared also `variant` and `seed`. One variant gives a table of its metrics; several give a table of variants per
+protocol, by MPJPE. Numbers of different protocols never share a table.
+"""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from jobs.errors import ReportError
 from jobs.report.inputs import EvaluationTable
+
+COMPARED_METRIC = "mpjpe_mm"
+_METRICS = {
+    "mpjpe_mm": "MPJPE, mm",
+    "pa_mpjpe_mm": "PA-MPJPE, mm",
+    "n_mpjpe_mm": "N-MPJPE, mm",
+    "velocity_mm_per_frame": "velocity, mm a frame",
+    "pck_150": "PCK at 150 mm, %",
+    "auc": "AUC, %",
+}
+_PERCENT = ("pck_150", "auc")
+_PROTOCOLS = {
+    "frame_mean_with_root": "mean over frames, root joint counted",
+    "frame_mean_without_root": "mean over frames, root joint left out",
+    "action_mean_with_root": "mean over actions, root joint counted",
+    "action_mean_without_root": "mean over actions, root joint left out",
+    "released_poseaug": "as PoseAug's released evaluation (16 joints, root counted, mean over frames)",
+}
 
 
 def evaluation_tables(document: Any) -> list[EvaluationTable]:
-    """Tables of a document `{"tables": [...]}`, a list of tables, or one table.
+    """Tables of an evaluation.
 
-    A table is `{"protocol", "rows", "columns", "mean_mm", "spread_mm"?, "seeds"?, "baseline"?}` with one list of numbers
-    (or nulls) per row.
+    Raises:
+        ReportError: if the document has no rows of the expected form.
     """
-    found = document.get("tables", document) if isinstance(document, Mapping) else document
-    tables: Sequence[Any] = found if isinstance(found, list) else [found]
-    return [_table(table) for table in tables]
+    rows = document.get("rows") if isinstance(document, Mapping) else None
+    if not isinstance(rows, list) or not all(isinstance(row, Mapping) and "metrics" in row for row in rows):
+        raise ReportError("evaluation.json: wanted {'rows': [{'part', 'rig', 'protocol', 'metrics'}, ...]}")
+    baseline = document.get("baseline")
+    protocols = dict.fromkeys(str(row.get("protocol", "")) for row in rows)
+    tables: list[EvaluationTable] = []
+    for protocol in protocols:
+        chosen = [row for row in rows if str(row.get("protocol", "")) == protocol]
+        variants = list(dict.fromkeys(str(row.get("variant", "")) for row in chosen))
+        tables.append(
+            _compare(protocol, chosen, variants, baseline) if len(variants) > 1 else _single(protocol, chosen)
+        )
+    return tables
 
 
-def _table(table: Mapping[str, Any]) -> EvaluationTable:
-    rows, columns = tuple(map(str, table["rows"])), tuple(map(str, table["columns"]))
-    spread = table.get("spread_mm")
+def protocol_words(protocol: str, metric: str) -> str:
+    """`frame_mean_with_root` -> `MPJPE, mean over frames, root joint counted (frame_mean_with_root)`."""
+    known = _PROTOCOLS.get(protocol)
+    return f"{metric}, {known} ({protocol})" if known else f"{metric}, {protocol or 'protocol not named'}"
+
+
+def _compare(
+    protocol: str, rows: Sequence[Mapping[str, Any]], variants: Sequence[str], baseline: Any
+) -> EvaluationTable:
+    """Variants side by side: means over seeds, and their standard deviation where there are several."""
+    parts = _part_names(rows)
+    mean, spread, seeds = (np.full((len(parts), len(variants)), np.nan) for _ in range(3))
+    for r, part in enumerate(parts):
+        for c, variant in enumerate(variants):
+            values = [
+                _number(row["metrics"].get(COMPARED_METRIC))
+                for row in rows
+                if _part_name(row, rows) == part and str(row.get("variant", "")) == variant
+            ]
+            finite = [value for value in values if np.isfinite(value)]
+            if finite:
+                mean[r, c], seeds[r, c] = np.mean(finite), len(finite)
+                spread[r, c] = np.std(finite, ddof=1) if len(finite) > 1 else np.nan
+    count = int(np.nanmax(seeds)) if np.isfinite(seeds).any() else 1
     return EvaluationTable(
-        protocol=str(table["protocol"]),
-        rows=rows,
-        columns=columns,
-        mean=_numbers(table["mean_mm"]),
-        spread=None if spread is None else _numbers(spread),
-        seeds=int(table.get("seeds", 1)),
-        baseline=table.get("baseline"),
+        protocol=protocol_words(protocol, "MPJPE"),
+        rows=tuple(parts),
+        columns=tuple(variants),
+        mean=mean,
+        spread=spread if count > 1 else None,
+        seeds=count,
+        baseline=str(baseline) if baseline in variants else None,
     )
 
 
-def _numbers(values: Sequence[Sequence[float | None]]) -> np.ndarray:
-    return np.array([[np.nan if value is None else value for value in row] for row in values], dtype=float)
+def _single(protocol: str, rows: Sequence[Mapping[str, Any]]) -> EvaluationTable:
+    """One estimator: its metrics side by side."""
+    parts = _part_names(rows)
+    names = [name for name in _METRICS if any(name in row["metrics"] for row in rows)]
+    mean = np.full((len(parts), len(names)), np.nan)
+    for row in rows:
+        for c, name in enumerate(names):
+            value = _number(row["metrics"].get(name))
+            mean[parts.index(_part_name(row, rows)), c] = value * (100 if name in _PERCENT else 1)
+    title = protocol_words(protocol, "All metrics")
+    return EvaluationTable(
+        title, tuple(parts), tuple(_METRICS[name] for name in names), mean, unit="", kind="metrics"
+    )
+
+
+def _part_names(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    return list(dict.fromkeys(_part_name(row, rows) for row in rows))
+
+
+def _part_name(row: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> str:
+    """The part, and the rig where there are several."""
+    part, rig = str(row.get("part", "")) or "all", str(row.get("rig", ""))
+    several = len({str(other.get("rig", "")) for other in rows}) > 1
+    return f"{part}, {rig}" if several and rig else part
+
+
+def _number(value: Any) -> float:
+    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else float("nan")

@@ -2,9 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float
 
 from jobs.errors import ReportError
 from poses.skeleton import Skeleton
@@ -14,8 +15,8 @@ from poses.skeleton import Skeleton
 class PoseSample:
     """A few thousand poses of one dataset, for its distributions.
 
-    `joints_camera_m` is (N, J, 3) in metres in the camera's frame (x right, y down, z forward), `keypoints_px` (N, J, 2)
-    in pixels, `image_size_px` (N, 2) is width and height.
+    `joints_camera_m` is (N, J, 3) in metres in the camera's frame (x right, y down, z forward), `keypoints_px`
+    (N, J, 2) in pixels, `image_size_px` (N, 2) is width and height.
     """
 
     joints_camera_m: Float[np.ndarray, "N J 3"]
@@ -28,7 +29,10 @@ class PoseSample:
 
 @dataclass(frozen=True)
 class PosePair:
-    """One recorded pose and the pose that augmentation made of it, each in its own camera's frame."""
+    """One recorded pose and the pose that augmentation made of it, each in its own camera's frame.
+
+    `*_up_camera` is the world's up in the camera's axes, where it is known: the 3D pictures stand on the floor then.
+    """
 
     label: str
     source_joints_camera_m: Float[np.ndarray, "J 3"]
@@ -37,13 +41,17 @@ class PosePair:
     augmented_joints_camera_m: Float[np.ndarray, "J 3"]
     augmented_keypoints_px: Float[np.ndarray, "J 2"]
     augmented_image_size_px: Float[np.ndarray, " 2"]
+    source_up_camera: Float[np.ndarray, " 3"] | None = None
+    augmented_up_camera: Float[np.ndarray, " 3"] | None = None
 
 
 @dataclass(frozen=True)
 class EvaluationTable:
-    """Errors in millimetres: rows are parts of the data, columns are variants; NaN where nothing was measured.
+    """Rows are parts of the data; NaN where nothing was measured.
 
-    `baseline` names the column that the others are compared with; `spread` is the standard deviation over seeds.
+    Kind "variants": columns are estimators, values their errors; `baseline` names the column that the others are
+    compared with (the first, if None), `spread` is the standard deviation over seeds. Kind "metrics": columns are
+    different numbers of one estimator, which are not compared.
     """
 
     protocol: str
@@ -54,6 +62,7 @@ class EvaluationTable:
     seeds: int = 1
     baseline: str | None = None
     unit: str = "mm"
+    kind: Literal["variants", "metrics"] = "variants"
 
     def __post_init__(self) -> None:
         wanted = (len(self.rows), len(self.columns))
@@ -87,6 +96,15 @@ class QuarantinedFact:
 
 
 @dataclass(frozen=True)
+class RowCount:
+    """What became of the poses of one dataset: kept, or rejected for a reason."""
+
+    title: str
+    kept: int
+    rejected: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class ReportInputs:
     """Everything a report shows; every part may be missing, and the page says so where a reader would look for it."""
 
@@ -97,8 +115,7 @@ class ReportInputs:
     augmented: PoseSample | None = None
     pairs: Sequence[PosePair] = ()
     metrics: Sequence[Mapping[str, float]] = ()
-    kept: int | None = None
-    rejected: Mapping[str, int] = field(default_factory=dict)
+    counts: Sequence[RowCount] = ()
     evaluations: Sequence[EvaluationTable] = ()
     facts: Mapping[str, str] = field(default_factory=dict)
     stage_seconds: Mapping[str, float] = field(default_factory=dict)
@@ -108,7 +125,3 @@ class ReportInputs:
     quarantined: Sequence[QuarantinedFact] = ()
     quarantined_total: int = 0
     notes: Sequence[str] = ()
-
-
-Angles = Float[np.ndarray, "N K"]
-Counts = Int[np.ndarray, "E A"]

@@ -99,7 +99,7 @@ def feedback_panels(metrics: Sequence[Mapping[str, float]]) -> list[Panel]:
     kept = series_of(metrics, "kept_fraction")
     if np.isfinite(kept).any():
         picture = charts.curves(
-            steps, [("a", 100 * kept)], f"Kept poses over {unit}s", (0, 100), width=460, height=210
+            steps, [("a", 100 * kept)], f"Kept poses over {unit}s", (0, 100), width=400, height=200
         )
         panels.append(
             Panel(
@@ -126,7 +126,7 @@ def _lines_panel(
     if not found:
         return []
     series = [(css, values) for css, values, _ in found]
-    picture = charts.curves(steps, series, f"{title} over {unit}s", width=460, height=210)
+    picture = charts.curves(steps, series, f"{title} over {unit}s", width=400, height=200)
     return [Panel(title, picture, note, keys=tuple((css, name) for css, _, name in found))]
 
 

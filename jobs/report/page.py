@@ -1,7 +1,7 @@
 """Writes the report: one HTML file that loads nothing.
 
-Every string that came from a file goes through jinja2's autoescape or `html.escape`; a content security policy allows the
-page's own script (by its hash) and nothing else, so that an escape that was forgotten would still not run.
+Every string that came from a file goes through jinja2's autoescape or `html.escape`; a content security policy allows
+the page's own script (by its hash) and nothing else, so that an escape that was forgotten would still not run.
 """
 
 import base64
@@ -15,7 +15,7 @@ from markupsafe import Markup
 
 from jobs.report import learning, results, sections
 from jobs.report.formatting import bytes_text, duration_text, percent, thousands
-from jobs.report.inputs import ReportInputs
+from jobs.report.inputs import ReportInputs, RowCount
 
 _HERE = Path(__file__).parent
 _SHOWN_QUARANTINE = 200
@@ -27,6 +27,12 @@ _NAVIGATION = (
     ("rows", "Rows"),
     ("run", "Run"),
 )
+_ABSENT = {
+    "results": "an evaluation",
+    "poses": "augmented poses with their sources",
+    "spread": "pose datasets",
+    "loop": "a closed loop",
+}
 
 
 def write_report(inputs: ReportInputs, path: str | Path) -> Path:
@@ -48,18 +54,23 @@ def render_report(inputs: ReportInputs) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    parts = {**_hero(inputs), **_coverage(inputs), **_loop(inputs), **_rows(inputs), **_run(inputs)}
+    filled = {
+        "results": parts["tables"],
+        "poses": parts["pairs"],
+        "spread": parts["has_samples"],
+        "loop": parts["losses"] or parts["feedback"] or parts["steering"] or parts["others"],
+    }
+    empty = {anchor for anchor, content in filled.items() if not content}
     script = (_HERE / "page.js").read_text(encoding="utf-8")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     return environment.get_template("page.html.j2").render(
         style=Markup((_HERE / "page.css").read_text(encoding="utf-8")),
         script=Markup(script),
         script_hash=f"sha256-{digest}",
-        navigation=_NAVIGATION,
-        **_hero(inputs),
-        **_coverage(inputs),
-        **_loop(inputs),
-        **_rows(inputs),
-        **_run(inputs),
+        navigation=[(anchor, name) for anchor, name in _NAVIGATION if anchor not in empty],
+        absent=[_ABSENT[anchor] for anchor in _ABSENT if anchor in empty],
+        **parts,
     )
 
 
@@ -97,6 +108,7 @@ def _coverage(inputs: ReportInputs) -> dict[str, Any]:
         }
     return {
         "has_samples": True,
+        "sampled": [(name, name.capitalize()) for name in samples],
         "spread_lead": f"How the recorded poses and the augmented ones spread, drawn from {drawn}.",
         "views": sections.view_panels(inputs),
         "sizes": sections.size_panels(inputs),
@@ -115,23 +127,25 @@ def _loop(inputs: ReportInputs) -> dict[str, Any]:
 
 
 def _rows(inputs: ReportInputs) -> dict[str, Any]:
-    total = (inputs.kept or 0) + sum(inputs.rejected.values())
-    counts: list[dict[str, Any]] = []
-    if inputs.kept is not None and total:
-        counts.append(_count("Kept", inputs.kept, total, "k-kept"))
-        ordered = sorted(inputs.rejected.items(), key=lambda item: -item[1])
-        counts += [
-            _count(f"Rejected: {sections.words(reason)}", n, total, f"k-{i % 5}")
-            for i, (reason, n) in enumerate(ordered)
-        ]
     shown = list(inputs.quarantined)[:_SHOWN_QUARANTINE]
     in_all = max(inputs.quarantined_total, len(inputs.quarantined))
     return {
-        "counts": counts,
+        "counts": [_stack(count) for count in inputs.counts if count.kept + sum(count.rejected.values())],
         "quarantined": shown,
         "quarantined_total": thousands(in_all),
         "quarantined_more": in_all > len(shown),
     }
+
+
+def _stack(count: RowCount) -> dict[str, Any]:
+    total = count.kept + sum(count.rejected.values())
+    ordered = sorted(count.rejected.items(), key=lambda item: -item[1])
+    parts = [_count("Kept", count.kept, total, "k-kept")]
+    parts += [
+        _count(f"Rejected: {sections.words(reason)}", n, total, f"k-{i % 5}")
+        for i, (reason, n) in enumerate(ordered)
+    ]
+    return {"title": count.title, "parts": parts}
 
 
 def _count(name: str, rows: int, total: int, css: str) -> dict[str, Any]:

@@ -8,6 +8,12 @@ from jobs.report.formatting import compact, duration_text, percent, signed
 from jobs.report.inputs import EvaluationTable, ReportInputs
 from jobs.report.sections import words
 
+_DATASET_LABELS = {
+    "source": "recorded poses in",
+    "augmented": "new 2D-3D pairs out",
+    "dataset": "2D-3D pairs",
+}
+
 
 @dataclass(frozen=True)
 class Cell:
@@ -45,6 +51,8 @@ class Headline:
 
 def table_view(table: EvaluationTable) -> TableView:
     """Cells with their change against the baseline column (the first one, unless the table names another)."""
+    if table.kind == "metrics":
+        return _metrics_view(table)
     base = _baseline_index(table)
     rows = []
     for r, row in enumerate(table.rows):
@@ -69,22 +77,32 @@ def table_view(table: EvaluationTable) -> TableView:
     )
 
 
+def _metrics_view(table: EvaluationTable) -> TableView:
+    """Plain numbers."""
+    rows = tuple(
+        (
+            words(name),
+            tuple(Cell(f"{v:.1f}" if np.isfinite(v) else "–", "", "", "", 0.0, False) for v in values),
+        )
+        for name, values in zip(table.rows, table.mean, strict=True)
+    )
+    return TableView(table.protocol, table.unit, tuple(map(words, table.columns)), "", rows, "One estimator.")
+
+
 def headlines(inputs: ReportInputs) -> list[Headline]:
     """The large numbers: poses in, pairs out, kept part, what it was worth, time."""
-    found: list[Headline] = []
-    for dataset in inputs.datasets:
-        if dataset.rows is not None and dataset.role in ("source", "augmented"):
-            label = "recorded poses in" if dataset.role == "source" else "new 2D-3D pairs out"
-            found.append(Headline(compact(dataset.rows), label))
-    made = (inputs.kept or 0) + sum(inputs.rejected.values())
-    if inputs.kept is not None and made:
-        found.append(
-            Headline(
-                percent(inputs.kept / made),
-                "of augmented poses kept",
-                f"{compact(made - inputs.kept)} rejected, each with its reason",
-            )
-        )
+    found = [
+        Headline(compact(dataset.rows), _DATASET_LABELS[dataset.role])
+        for dataset in inputs.datasets
+        if dataset.rows is not None and dataset.role in _DATASET_LABELS
+    ]
+    for count in inputs.counts[:1]:
+        made = count.kept + sum(count.rejected.values())
+        if made:
+            rejected = made - count.kept
+            note = f"{compact(rejected)} rejected, each with its reason" if rejected else "none rejected"
+            what = f"of {count.title[:1].lower()}{count.title[1:]} kept"
+            found.append(Headline(percent(count.kept / made), what, note))
     worth = improvement(inputs.evaluations[0]) if inputs.evaluations else None
     if worth is not None:
         change, rows, column = worth
@@ -103,7 +121,7 @@ def headlines(inputs: ReportInputs) -> list[Headline]:
 
 def improvement(table: EvaluationTable) -> tuple[float, str, str] | None:
     """Mean relative change of the last column against the baseline over the unseen (`target`) rows, else over all."""
-    if len(table.columns) < 2 or not table.rows:
+    if table.kind != "variants" or len(table.columns) < 2 or not table.rows:
         return None
     base, last = _baseline_index(table), len(table.columns) - 1
     if base == last:

@@ -10,7 +10,7 @@ from markupsafe import Markup
 from jobs.report import charts
 from jobs.report.formatting import signed
 from jobs.report.inputs import PosePair, PoseSample, ReportInputs
-from jobs.report.skeleton_view import draw_image, draw_space, in_body_axes, shared_window
+from jobs.report.skeleton_view import draw_image, draw_space, for_view, shared_window
 from jobs.report.statistics import (
     Summary,
     bone_angles_deg,
@@ -25,7 +25,6 @@ from jobs.report.statistics import (
     viewpoint_histogram,
 )
 from poses.skeleton import Skeleton
-
 
 _BONES = {"hip": "hip", "knee": "thigh", "ankle": "shin", "elbow": "upper arm", "wrist": "forearm"}
 
@@ -68,10 +67,10 @@ def hero_picture(inputs: ReportInputs) -> Markup | None:
     ]
     pair = inputs.pairs[int(np.argsort(turns)[len(turns) // 2])]
     return draw_space(
-        in_body_axes(pair.augmented_joints_camera_m, inputs.skeleton),
+        for_view(pair.augmented_joints_camera_m, inputs.skeleton, pair.augmented_up_camera),
         inputs.skeleton,
         "An augmented pose in colour over the recorded pose that it was made from",
-        ghost_m=in_body_axes(pair.source_joints_camera_m, inputs.skeleton),
+        ghost_m=for_view(pair.source_joints_camera_m, inputs.skeleton, pair.source_up_camera),
     )
 
 
@@ -92,7 +91,8 @@ def view_panels(inputs: ReportInputs) -> list[Panel]:
             picture=charts.viewpoint_map(
                 share, css, peak, f"{title}: where the camera stands, as the person sees it"
             ),
-            note=f"Seen from {viewpoint_coverage(share, rows):.0%} of the sphere; camera height {signed(e.low)}° to {signed(e.high)}° for 9 poses in 10.",
+            note=f"Seen from {viewpoint_coverage(share, rows):.0%} of the sphere; "
+            f"camera height {signed(e.low)}° to {signed(e.high)}° for 9 poses in 10.",
         )
         for css, title, share, rows, e in shares
     ]
@@ -183,7 +183,8 @@ def bone_words(bone: str) -> str:
 
 def _pair_card(pair: PosePair, skeleton: Skeleton) -> PairCard:
     before, after = pair.source_joints_camera_m, pair.augmented_joints_camera_m
-    body_before, body_after = in_body_axes(before, skeleton), in_body_axes(after, skeleton)
+    body_before = for_view(before, skeleton, pair.source_up_camera)
+    body_after = for_view(after, skeleton, pair.augmented_up_camera)
     keypoints = [pair.source_keypoints_px, pair.augmented_keypoints_px]
     sizes = [pair.source_image_size_px, pair.augmented_image_size_px]
     window = shared_window(keypoints, sizes)

@@ -1,7 +1,7 @@
 """Skeletons as pictures: in the image (2D), and in space (3D) on a small floor that a reader can turn with the mouse.
 
-The 3D picture is drawn twice: here, so that it stands without scripts and on paper, and by `page.js` while it is turned;
-both use the same projection: turn by yaw around the vertical, tilt by `TILT_DEG`, no perspective.
+The 3D picture is drawn twice: here, so that it stands without scripts and on paper, and by `page.js` while it is
+turned; both use the same projection: turn by yaw around the vertical, tilt by `TILT_DEG`, no perspective.
 """
 
 import json
@@ -72,12 +72,24 @@ def merge(*frames: Wireframe) -> Wireframe:
     return Wireframe(np.concatenate(points), tuple(edges), tuple(nodes))
 
 
-def in_body_axes(joints_m: Float[np.ndarray, "J 3"], skeleton: Skeleton) -> Float[np.ndarray, "J 3"]:
-    """The pose around its root, upright and facing the reader: x to the reader's right, y down, z away."""
+def for_view(
+    joints_m: Float[np.ndarray, "J 3"], skeleton: Skeleton, up_camera: Float[np.ndarray, " 3"] | None = None
+) -> Float[np.ndarray, "J 3"]:
+    """The pose around its root, facing the reader: x to the reader's right, y down, z away.
+
+    Down is the world's where `up_camera` is known, so that a lying person lies; else it is along the trunk.
+    """
     centred = joints_m - joints_m[skeleton.root_index]
     if not has_body_frame(skeleton):
         return centred
     left, up, forward = body_axes(joints_m[None], skeleton)[0]
+    if up_camera is not None and np.isfinite(up_camera).all() and np.linalg.norm(up_camera) > 0.5:
+        up = up_camera / np.linalg.norm(up_camera)
+        ahead = np.cross(left, up)
+        if np.linalg.norm(ahead) < 0.2:  # lying on the side: the legs' direction does as well
+            ahead = forward - (forward @ up) * up
+        forward = ahead / max(np.linalg.norm(ahead), 1e-9)
+        left = np.cross(up, forward)
     return np.stack([centred @ left, -(centred @ up), -(centred @ forward)], axis=-1)
 
 
@@ -140,7 +152,7 @@ def draw_image(
 ) -> Markup:
     """A pose where the camera sees it, cut out of the image around the person.
 
-    `window` is the side of the cut-out as a part of the image's longer side; two pictures with the same window compare sizes.
+    `window` is the side of the cut-out as a part of the image's longer side; pictures with one window compare sizes.
     """
     longer_px = max(1.0, float(image_size_px.max()))
     scale = SIZE / (window * longer_px)

@@ -67,20 +67,23 @@ def body_axes(joints_m: Float[np.ndarray, "N J 3"], skeleton: Skeleton) -> Float
 def bone_angles_deg(joints_m: Float[np.ndarray, "N J 3"], skeleton: Skeleton) -> Float[np.ndarray, "N K"]:
     """Angle between each bone and the bone that it hangs on, in degrees; 0 is a straight continuation.
 
-    Bones that leave the root are measured against the body's up axis, where the skeleton has one (else NaN).
+    Thighs and upper arms are measured against the trunk (0 hangs down along it), and so are the bones that leave the
+    root (0 points up along it): their own parents are the short bones across hips and shoulders, or none. NaN where
+    that needs a trunk and the skeleton names no hips and shoulders.
     """
     directions = _unit(bone_vectors_m(joints_m, skeleton))
     names = list(skeleton.bones)
-    root = skeleton.joints[skeleton.root_index]
-    up = (
-        body_axes(joints_m, skeleton)[:, 1]
-        if has_body_frame(skeleton)
-        else np.full_like(directions[:, 0], np.nan)
-    )
+    trunk = has_body_frame(skeleton)
+    up = body_axes(joints_m, skeleton)[:, 1] if trunk else np.full_like(directions[:, 0], np.nan)
     reference = np.empty_like(directions)
     for k, parent_joint in enumerate(skeleton.bone_parent_index):
-        parent_name = skeleton.joints[int(parent_joint)]
-        reference[:, k] = up if parent_name == root else directions[:, names.index(parent_name)]
+        parent = skeleton.joints[int(parent_joint)]
+        if parent in _BODY_FRAME_JOINTS:
+            reference[:, k] = -up
+        else:
+            reference[:, k] = (
+                up if int(parent_joint) == skeleton.root_index else directions[:, names.index(parent)]
+            )
     cosine = np.clip(np.sum(directions * reference, axis=-1), -1, 1)
     return np.degrees(np.arccos(cosine))
 

@@ -64,7 +64,8 @@ def line(x1: float, y1: float, x2: float, y2: float, css: str, extra: str = "") 
 
 def rectangle(x: float, y: float, width: float, height: float, css: str, extra: str = "") -> str:
     """An axis-parallel rectangle."""
-    return f'<rect class="{css}" x="{number(x)}" y="{number(y)}" width="{number(width)}" height="{number(height)}"{extra}/>'
+    size = f'width="{number(width)}" height="{number(height)}"'
+    return f'<rect class="{css}" x="{number(x)}" y="{number(y)}" {size}{extra}/>'
 
 
 def circle(x: float, y: float, radius: float, css: str, extra: str = "") -> str:

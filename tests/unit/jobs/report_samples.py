@@ -9,15 +9,23 @@ from jobs.report.inputs import (
     PoseSample,
     QuarantinedFact,
     ReportInputs,
+    RowCount,
 )
 from poses.skeleton import Skeleton, load_skeleton
 
 FOCAL_PX, IMAGE_PX = 1145.0, 1000.0
 _REST_M = {
-    "hip": (0.13, 0, 0), "knee": (0, 0.44, 0.02), "ankle": (0, 0.43, 0), "spine": (0, -0.24, 0), "thorax": (0, -0.25, 0),
-    "neck_nose": (0, -0.11, -0.06), "head": (0, -0.13, 0.02), "shoulder": (0.15, 0.02, 0), "elbow": (0.04, 0.27, 0),
+    "hip": (0.13, 0, 0),
+    "knee": (0, 0.44, 0.02),
+    "ankle": (0, 0.43, 0),
+    "spine": (0, -0.24, 0),
+    "thorax": (0, -0.25, 0),
+    "neck_nose": (0, -0.11, -0.06),
+    "head": (0, -0.13, 0.02),
+    "shoulder": (0.15, 0.02, 0),
+    "elbow": (0.04, 0.27, 0),
     "wrist": (0.02, 0.24, -0.05),
-}  # fmt: skip
+}
 
 
 def rotations(axis_angle: np.ndarray) -> np.ndarray:
@@ -87,28 +95,52 @@ def make_metrics(n: int = 800, seed: int = 0) -> list[dict[str, float]]:
     noise = draw.normal(size=(n, 6))
     return [
         {
-            "iteration": i, "epoch": i // 40, "loss_generator": float(4.2 - 1.5 * t[i] + 0.3 * noise[i, 0]),
+            "iteration": i,
+            "epoch": i // 40,
+            "loss_generator": float(4.2 - 1.5 * t[i] + 0.3 * noise[i, 0]),
             "loss_d3d": float(0.9 * np.exp(-3 * t[i]) + 0.28 + 0.03 * noise[i, 1]),
             "loss_d2d": float(0.5 * np.exp(-2 * t[i]) + 0.22 + 0.03 * noise[i, 2]),
             "loss_lifter": float(0.09 * np.exp(-5 * t[i]) + 0.012 + 0.002 * noise[i, 3]),
-            "hardness_ba": float(1.1 + 0.9 * t[i] + 0.08 * noise[i, 4]), "hardness_rt": float(1.3 + 1.6 * t[i] + 0.12 * noise[i, 5]),
+            "hardness_ba": float(1.1 + 0.9 * t[i] + 0.08 * noise[i, 4]),
+            "hardness_rt": float(1.3 + 1.6 * t[i] + 0.12 * noise[i, 5]),
             "kept_fraction": float(min(1, 0.52 + 0.46 * (1 - np.exp(-5 * t[i])) + 0.01 * noise[i, 0])),
-            "learning_rate": float(1e-3 * (1 - 0.8 * t[i])), "validation_mpjpe_mm": float(48 + 90 * np.exp(-4 * t[i]) + noise[i, 1]),
+            "learning_rate": float(1e-3 * (1 - 0.8 * t[i])),
+            "validation_mpjpe_mm": float(48 + 90 * np.exp(-4 * t[i]) + noise[i, 1]),
             "validation_best_mpjpe_mm": float(47 + 90 * np.exp(-4 * t[i])),
             **{f"odds_articulation_{b}": float((1 + t[i] * (b - 2.5) / 4) / 6) for b in range(6)},
             **{f"odds_tilt_{b}": float(1 / 3 + t[i] * (b - 1) / 5) for b in range(3)},
         }
         for i in range(n)
-    ]  # fmt: skip
+    ]
 
 
 def make_evaluation() -> EvaluationTable:
     """Nine rows, five columns."""
-    rows = ("source_valid", "target_subject", "target_action", "target_hard", "target_dance_avatar", "target_sport_everyday",
-            "target_acrobatics_deepmimic", "source_valid_3dhp", "target_hard_3dhp")  # fmt: skip
+    rows = (
+        "source_valid",
+        "target_subject",
+        "target_action",
+        "target_hard",
+        "target_dance_avatar",
+        "target_sport_everyday",
+        "target_acrobatics_deepmimic",
+        "source_valid_3dhp",
+        "target_hard_3dhp",
+    )
     base = np.array([24, 46.4, 139.7, 114.6, 104.3, 86.6, 176, 124.7, 153.1])
-    factor = np.array([[1, 1.08, 0.95, 0.92], [1, 0.93, 0.86, 0.82], [1, 0.75, 0.53, 0.49], [1, 0.83, 0.73, 0.69], [1, 0.93, 0.94, 0.86],
-                       [1, 0.82, 0.75, 0.71], [1, 0.76, 0.61, 0.57], [1, 0.5, 0.4, 0.38], [1, 0.68, 0.62, 0.58]])  # fmt: skip
+    factor = np.array(
+        [
+            [1, 1.08, 0.95, 0.92],
+            [1, 0.93, 0.86, 0.82],
+            [1, 0.75, 0.53, 0.49],
+            [1, 0.83, 0.73, 0.69],
+            [1, 0.93, 0.94, 0.86],
+            [1, 0.82, 0.75, 0.71],
+            [1, 0.76, 0.61, 0.57],
+            [1, 0.5, 0.4, 0.38],
+            [1, 0.68, 0.62, 0.58],
+        ]
+    )
     mean = base[:, None] * factor
     return EvaluationTable(
         "MPJPE, frame mean, root excluded",
@@ -127,22 +159,66 @@ def make_inputs(n: int = 1500, pairs: int = 6, skeleton_name: str = "h36m_17") -
     source, augmented = make_samples(skeleton, n)
     size = np.full(2, IMAGE_PX, np.float32)
     shown = tuple(
-        PosePair(f"07/07_0{i + 1} · walking · frame {31 * i + 12}", source.joints_camera_m[i], source.keypoints_px[i], size,
-                 augmented.joints_camera_m[i], augmented.keypoints_px[i], size)
+        PosePair(
+            f"07/07_0{i + 1} · walking · frame {31 * i + 12}",
+            source.joints_camera_m[i],
+            source.keypoints_px[i],
+            size,
+            augmented.joints_camera_m[i],
+            augmented.keypoints_px[i],
+            size,
+        )
         for i in range(pairs)
-    )  # fmt: skip
+    )
     return ReportInputs(
         title="CMU + HDM05, closed loop",
-        subtitle="Recorded motion of seven people became 2D-3D pairs of many more bodies, poses and viewpoints, made as hard as the estimator could use.",
-        skeleton=skeleton, source=source, augmented=augmented, pairs=shown, metrics=make_metrics(), kept=1_130_412,
-        rejected={"outside_image": 43_120, "behind_camera": 1_204, "not_finite": 3}, evaluations=[make_evaluation()],
-        facts={"job": "build", "run": "r-5f0c2a91d7", "finished": "21 November 2026, 04:31 UTC", "recipe": "cmu_hdm05.yaml", "seed": "1", "executor": "ray, 4 augmentors"},
+        subtitle="Recorded motion of seven people became 2D-3D pairs of many more bodies, poses and viewpoints, "
+        "made as hard as the estimator could use.",
+        skeleton=skeleton,
+        source=source,
+        augmented=augmented,
+        pairs=shown,
+        metrics=make_metrics(),
+        counts=[
+            RowCount(
+                "Augmented poses",
+                1_130_412,
+                {"outside_image": 43_120, "behind_camera": 1_204, "not_finite": 3},
+            )
+        ],
+        evaluations=[make_evaluation()],
+        facts={
+            "job": "build",
+            "run": "r-5f0c2a91d7",
+            "finished": "21 November 2026, 04:31 UTC",
+            "recipe": "cmu_hdm05.yaml",
+            "seed": "1",
+            "executor": "ray, 4 augmentors",
+        },
         stage_seconds={"import": 21.3, "loop": 912.0, "augment": 141.2, "train": 433.0, "evaluate": 12.9},
-        versions={"posemill": "0.1.0", "python": "3.11.9", "torch": "2.13.0", "ray": "2.60.0", "numpy": "2.4.6", "pyarrow": "26.0.1"},
-        datasets=[DatasetFact("source", "s3://motion/out/datasets/source", "v000001", 79_505, 3, 36_254_000),
-                  DatasetFact("augmented", "s3://motion/out/datasets/augmented", "v000001", 1_130_412, 12, 515_467_000)],
+        versions={
+            "posemill": "0.1.0",
+            "python": "3.11.9",
+            "torch": "2.13.0",
+            "ray": "2.60.0",
+            "numpy": "2.4.6",
+            "pyarrow": "26.0.1",
+        },
+        datasets=[
+            DatasetFact("source", "s3://motion/out/datasets/source", "v000001", 79_505, 3, 36_254_000),
+            DatasetFact(
+                "augmented", "s3://motion/out/datasets/augmented", "v000001", 1_130_412, 12, 515_467_000
+            ),
+        ],
         recipe_yaml="job: build\nseed: 1\nsource: s3://motion/mocap\nloop:\n  epochs: 50\n",
-        quarantined=[QuarantinedFact("cmu_bvh/16/16_21.bvh", "frame 203", "import", "hip-relative speed of 31.2 m/s, at most 20 m/s is human"),
-                     QuarantinedFact("hdm05/bd/HDM_bd_03.amc", "frames 0-11", "import", "joint left_wrist is NaN")],
+        quarantined=[
+            QuarantinedFact(
+                "cmu_bvh/16/16_21.bvh",
+                "frame 203",
+                "import",
+                "hip-relative speed of 31.2 m/s, at most 20 m/s is human",
+            ),
+            QuarantinedFact("hdm05/bd/HDM_bd_03.amc", "frames 0-11", "import", "joint left_wrist is NaN"),
+        ],
         quarantined_total=2,
-    )  # fmt: skip
+    )
