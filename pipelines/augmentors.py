@@ -8,9 +8,10 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from augment.contract import Augmentor
 from augment.errors import AugmentError
+from augment.feedback_loop.augmentor import FeedbackAugmentor
 from augment.poseaug.augmentor import Normalisation, PoseAugAugmentor
-from augment.poseaug.trained import import_augmentor
 from augment.random_augmentation import RandomAugmentationSettings, RandomAugmentor
+from pipelines.knobs import knob
 from pipelines.trained_lifter import read_checkpoint
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
@@ -25,19 +26,59 @@ class RandomAugmentorSettings(BaseModel):
     settings: RandomAugmentationSettings | None = None
 
 
-class TrainedAugmentorSettings(BaseModel):
-    """An augmentor that a loop trained, from the file that it wrote."""
+class MirrorAugmentorSettings(BaseModel):
+    """Every row's mirror image."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    kind: Literal["poseaug"]
-    checkpoint: str
+    kind: Literal["mirror"]
+
+
+class NoiseAugmentorSettings(BaseModel):
+    """The same 3D, with the 2D that a detector might have given."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kind: Literal["detector_noise"]
+    settings: DetectorNoiseSettings = DetectorNoiseSettings()
+
+
+class PlacementAugmentorSettings(BaseModel):
+    """The same poses at other places before the same cameras."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kind: Literal["placement"]
+    boxes: BoxSettings = BoxSettings()
+
+
+class TrainedAugmentorSettings(BaseModel):
+    """An augmentor that a loop trained, from the file that it wrote.
+
+    `trained` takes whatever the file holds; `poseaug` and `default` (posemill's own loop) insist on their kind.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kind: Literal["trained", "poseaug", "default"]
+    checkpoint: str = knob(...)
+    """Path or URL; the file's digest identifies the run."""
     normalisation: Normalisation = "frozen"
+    """Of a PoseAug generator."""
     record_scores: bool = False
+    """Of a PoseAug generator: add the discriminators' scores as columns."""
     dtype: Literal["float32", "bfloat16"] = "float32"
+    """Of a PoseAug generator's matrix products."""
 
 
-AugmentorSettings = Annotated[RandomAugmentorSettings | TrainedAugmentorSettings, Field(discriminator="kind")]
+AugmentorSettings = Annotated[
+    RandomAugmentorSettings
+    | MirrorAugmentorSettings
+    | NoiseAugmentorSettings
+    | PlacementAugmentorSettings
+    | TrainedAugmentorSettings,
+    Field(discriminator="kind"),
+]
 """Settings of any augmentor; `kind` says which."""
 
 
@@ -67,21 +108,53 @@ def _random(settings: RandomAugmentorSettings, seed: int, device: str) -> Augmen
     return RandomAugmentor(chosen, seed, settings.kind)
 
 
+def _mirror(settings: MirrorAugmentorSettings, seed: int, device: str) -> Augmentor:
+    del settings, device
+    return MirrorAugmentor(seed)
+
+
+def _noise(settings: NoiseAugmentorSettings, seed: int, device: str) -> Augmentor:
+    del device
+    return DetectorNoiseAugmentor(settings.settings, seed)
+
+
+def _placement(settings: PlacementAugmentorSettings, seed: int, device: str) -> Augmentor:
+    del device
+    return PlacementAugmentor(settings.boxes, seed)
+
+
 def _trained(settings: TrainedAugmentorSettings, seed: int, device: str) -> Augmentor:
     checkpoint = read_checkpoint(settings.checkpoint)
-    if checkpoint.metadata.get("kind") != settings.kind:
+    found = checkpoint.metadata.get("kind")
+    if found not in _FILE_KINDS[settings.kind]:
         raise AugmentError(
-            f"{settings.checkpoint}: wanted an augmentor of kind {settings.kind!r}, the file holds "
-            f"{checkpoint.metadata.get('kind', 'something else')!r}; set `kind` to that, or give another file"
+            f"{settings.checkpoint}: wanted an augmentor file for kind {settings.kind!r} "
+            f"({' or '.join(_FILE_KINDS[settings.kind])}), the file holds {found or 'something else'!r}; "
+            "give the augmentor.safetensors of a loop, or set `kind` to trained"
         )
-    trained = import_augmentor(checkpoint, device, settings.checkpoint)
+    if found == feedback_file.KIND:
+        trained = feedback_file.import_feedback(checkpoint, device, settings.checkpoint)
+        return FeedbackAugmentor(trained, seed)
+    networks = poseaug_file.import_augmentor(checkpoint, device, settings.checkpoint)
     return PoseAugAugmentor(
-        trained, seed, settings.normalisation, settings.record_scores, _DTYPES[settings.dtype]
+        networks, seed, settings.normalisation, settings.record_scores, _DTYPES[settings.dtype]
     )
 
+
+_FILE_KINDS: Mapping[str, tuple[str, ...]] = {
+    "trained": (poseaug_file.KIND, feedback_file.KIND),
+    "poseaug": (poseaug_file.KIND,),
+    "default": (feedback_file.KIND,),
+}
+"""What a file may hold, by the `kind` of the settings."""
 
 _BUILDERS: Mapping[str, Callable[[Any, int, str], Augmentor]] = {
     "narrow": _random,
     "wide": _random,
+    "mirror": _mirror,
+    "detector_noise": _noise,
+    "placement": _placement,
+    "trained": _trained,
     "poseaug": _trained,
+    "default": _trained,
 }

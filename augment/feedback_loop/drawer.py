@@ -79,7 +79,11 @@ class BaseDrawer:
         )
         if not self._settings.align_placement:
             drawn = DrawnPoses(
-                drawn.joints_root_m, rows.joints_camera_m[:, root], rows.intrinsics_screen, drawn.bins
+                drawn.joints_root_m,
+                rows.joints_camera_m[:, root],
+                rows.intrinsics_screen,
+                drawn.up_camera,
+                drawn.bins,
             )
         return judge(drawn, self._settings)
 
@@ -93,3 +97,14 @@ def judge(drawn: DrawnPoses, settings: WideBaseSettings) -> Candidates:
     inside = (keypoints_screen.abs() <= settings.max_abs_screen).flatten(1).all(1)
     failed = {"behind_camera": ~before, "outside_image": ~inside, "not_finite": ~finite}
     return Candidates(drawn, keypoints_screen, finite & before & inside, failed)
+
+
+def as_candidates(rows: SourceRows, skeleton: Skeleton, settings: WideBaseSettings) -> Candidates:
+    """The source poses themselves as candidates, as their own cameras see them (ablation: no wide base)."""
+    root_camera_m = rows.joints_camera_m[:, skeleton.root_index]
+    nothing = torch.zeros(len(rows.row_id), dtype=torch.int64)
+    bins = dict.fromkeys(FactorOdds.even(settings).odds, nothing)
+    joints_root_m = rows.joints_camera_m - root_camera_m.unsqueeze(1)
+    return judge(
+        DrawnPoses(joints_root_m, root_camera_m, rows.intrinsics_screen, rows.up_camera, bins), settings
+    )

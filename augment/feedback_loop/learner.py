@@ -15,11 +15,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from augment.feedback_loop.drawer import BaseDrawer, Candidates, SourceRows, judge
+from augment.feedback_loop.drawer import BaseDrawer, Candidates, SourceRows, as_candidates
 from augment.feedback_loop.error_odds import ErrorOdds
 from augment.feedback_loop.settings import FeedbackLoopSettings
 from augment.poseaug.learner import GanBatch, PoseAugLearner
-from augment.wide_base.draw import DrawnPoses
 from augment.wide_base.factors import FactorOdds
 from augment.wide_base.library import PoseLibrary
 from estimators.lifters.contract import Lifter
@@ -93,7 +92,10 @@ class FeedbackLearner:
             epoch: From 1; the residual's warm-up and ramps count it.
             real: What the discriminators call real.
         """
-        candidates = self.drawer.draw(rows, copy, self.odds.odds) if self.settings.wide else self._as_is(rows)
+        if self.settings.wide:
+            candidates = self.drawer.draw(rows, copy, self.odds.odds)
+        else:
+            candidates = as_candidates(rows, self.skeleton, self.settings.base)
         kept = torch.nonzero(candidates.keep)[:, 0]
         rejected = _count(candidates)
         metrics: dict[str, float] = {}
@@ -109,19 +111,6 @@ class FeedbackLearner:
             )
         self._batches += 1
         return MadeBatch(joints, keypoints, rejected, metrics)
-
-    def _as_is(self, rows: SourceRows) -> Candidates:
-        """The source poses themselves as candidates (ablation: no wide base)."""
-        root = self.skeleton.root_index
-        root_camera_m = rows.joints_camera_m[:, root]
-        bins = {
-            name: torch.zeros(len(rows.row_id), dtype=torch.int64)
-            for name in FactorOdds.even(self.settings.base).odds
-        }
-        drawn = DrawnPoses(
-            rows.joints_camera_m - root_camera_m.unsqueeze(1), root_camera_m, rows.intrinsics_screen, bins
-        )
-        return judge(drawn, self.settings.base)
 
     def _listen(
         self, candidates: Candidates, kept: Tensor, lifter: Lifter, metrics: dict[str, float]

@@ -146,7 +146,8 @@ def _bend(
     """The lower bone after the bend has changed by `flexion_rad` and its plane has turned by `twist_rad`."""
     normal = torch.linalg.cross(upper, lower)
     sine = normal.norm(dim=-1, keepdim=True)
-    flexion = torch.atan2(sine.squeeze(-1), (upper * lower).sum(-1))
+    # the angle between unit vectors; torch.atan2 would depend on the batch's size (its vector and scalar forms differ)
+    flexion = 2.0 * torch.atan((lower - upper).norm(dim=-1) / (lower + upper).norm(dim=-1))
     across = anatomical_axis - (anatomical_axis * upper).sum(-1, keepdim=True) * upper
     bent = (sine / _STRAIGHT_SINE).clamp(max=1.0)
     axis = unit(bent * unit(normal) + (1.0 - bent) * unit(across))

@@ -31,12 +31,14 @@ class DrawnPoses:
         joints_root_m: (B, J, 3) camera axes, root at the origin.
         root_camera_m: (B, 3) where the root stands.
         intrinsics_screen: (B, 9) screen-normalised pinhole camera without distortion.
+        up_camera: (B, 3) the world's up in camera axes.
         bins: (B,) index of the bin that each factor was drawn from, by the factor's name.
     """
 
     joints_root_m: Float[Tensor, "B J 3"]
     root_camera_m: Float[Tensor, "B 3"]
     intrinsics_screen: Float[Tensor, "B 9"]
+    up_camera: Float[Tensor, "B 3"]
     bins: dict[str, Int[Tensor, " B"]]
 
     @property
@@ -134,4 +136,4 @@ def _place(
     root_camera_m = torch.cat([across_m, depth_m.unsqueeze(-1)], -1)
     focal = focal_screen.unsqueeze(-1).expand(-1, 2)
     intrinsics = torch.cat([focal, centre, torch.zeros(len(pitch), 5)], -1)
-    return DrawnPoses(joints_root_m, root_camera_m, intrinsics, bins)
+    return DrawnPoses(joints_root_m, root_camera_m, intrinsics, camera_from_world[:, :, 1], bins)

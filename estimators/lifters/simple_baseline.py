@@ -25,7 +25,7 @@ class SimpleBaselineSettings(BaseModel):
     width: int = Field(default=1024, ge=1, description="units of each hidden layer")
     stages: int = Field(default=2, ge=1, description="residual stages of two layers each")
     dropout: float = Field(default=0.25, ge=0.0, lt=1.0)
-    output_gain: float = Field(default=1.0, gt=0.0, description="scale of the output layer's first weights")
+    output_gain: float = Field(default=1.0, ge=0.0, description="scale of the output layer's first weights")
 
 
 class ResidualStage(nn.Module):

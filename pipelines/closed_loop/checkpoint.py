@@ -76,7 +76,7 @@ class LoopCheckpoints:
         record = json.loads(self._store.read_bytes(path))
         if record["settings"] != self._settings_digest:
             raise LoopStateError(
-                f"{path}: made with other settings (digest {record['settings'][:12]}, now {self._settings_digest[:12]});"
+                f"{path}: made with other settings ( {record['settings'][:12]}, now {self._settings_digest[:12]});"
                 " choose another `out` or give back the old settings"
             )
         members = {name: self._load_member(entry) for name, entry in record["members"].items()}

@@ -7,15 +7,19 @@ from typing import Any
 
 from torch import Tensor
 
+from augment.feedback_loop.trained import export_feedback
+from augment.poseaug.trained import export_augmentor
 from estimators.checkpoints import checkpoint_to_bytes
 from estimators.lifters.settings import build_lifter
 from estimators.weights import WeightBuffer, flatten_state, load_flat
-from pipelines.closed_loop.build_crew import CrewPlan, crew_factory
+from pipelines.closed_loop.build_crew import CrewPlan, build_augmentor, crew_factory
 from pipelines.closed_loop.checkpoint import LoopCheckpoints, LoopState, MemberState
 from pipelines.closed_loop.crew import AUGMENTOR_NAME, TRAINER_NAME, Crew
+from pipelines.closed_loop.feedback_member import FeedbackMember
 from pipelines.closed_loop.loop import run_loop
+from pipelines.closed_loop.poseaug_member import PoseAugMember
 from pipelines.closed_loop.reports import MetricsLog
-from pipelines.closed_loop.settings import ClosedLoopSettings, FeedbackAugmentation, PoseAugAugmentation
+from pipelines.closed_loop.settings import ClosedLoopSettings
 from pipelines.closed_loop.source_data import load_loop_data
 from pipelines.context import RunContext
 from pipelines.errors import SettingsError
@@ -101,7 +105,7 @@ def run_closed_loop(settings: ClosedLoopSettings, source_url: str, context: RunC
     crew = run_loop(order, crew_factory(crew_plan, on_ray), checkpoints, log, context.progress)
     state = _final_state(crew, checkpoints)
     crew.close()
-    return _save(store, context.out_url, settings, data.train.skeleton, state, plan, log)
+    return _save(store, context.out_url, crew_plan, data.train.skeleton, state, plan, log)
 
 
 def _final_state(crew: Crew, checkpoints: LoopCheckpoints) -> LoopState:
@@ -122,13 +126,14 @@ def _finished(store: ObjectStore, url: str, run_id: str) -> ClosedLoopResult | N
 def _save(
     store: ObjectStore,
     url: str,
-    settings: ClosedLoopSettings,
+    crew_plan: CrewPlan,
     skeleton: Skeleton,
     state: LoopState,
     plan: Plan,
     log: MetricsLog,
 ) -> ClosedLoopResult:
     """Write the best estimator, the augmentor and, last, the result."""
+    settings = crew_plan.settings
     trainer = state.members[TRAINER_NAME]
     best_mm = trainer.scalars["best_error_mm"]
     steps = int(trainer.scalars["trainer"]["steps"])
@@ -140,9 +145,7 @@ def _save(
     }
     tensors = _lifter_tensors(settings, skeleton, trainer)
     store.write_bytes(LIFTER_FILE, lifter_to_bytes(tensors, settings.lifter, skeleton, provenance))
-    augmentor = _augmentor_bytes(
-        settings, skeleton, state.members[AUGMENTOR_NAME.format(index=0)], provenance
-    )
+    augmentor = _augmentor_bytes(crew_plan, state.members[AUGMENTOR_NAME.format(index=0)], provenance)
     if augmentor is not None:
         store.write_bytes(AUGMENTOR_FILE, augmentor)
     result = {
@@ -171,15 +174,15 @@ def _lifter_tensors(
 
 
 def _augmentor_bytes(
-    settings: ClosedLoopSettings, skeleton: Skeleton, member: MemberState, provenance: dict[str, Any]
+    crew_plan: CrewPlan, member_state: MemberState, provenance: dict[str, Any]
 ) -> bytes | None:
     """The file of the learned augmentor; None for those that learn nothing."""
-    chosen = settings.augmentor
-    if isinstance(chosen, PoseAugAugmentation):
-        kind, own = "poseaug", chosen.resolved.model_dump(mode="json")
-    elif isinstance(chosen, FeedbackAugmentation):
-        kind, own = "feedback", chosen.settings.model_dump(mode="json")
+    member = build_augmentor(crew_plan, 0)
+    member.load_state(member_state)
+    if isinstance(member, PoseAugMember):
+        tensors, metadata = export_augmentor(member.learner)
+    elif isinstance(member, FeedbackMember):
+        tensors, metadata = export_feedback(member.learner)
     else:
         return None
-    metadata = {"kind": kind, "settings": own, "skeleton": skeleton.to_dict(), "provenance": provenance}
-    return checkpoint_to_bytes(member.tensors, metadata)
+    return checkpoint_to_bytes(tensors, {**metadata, "provenance": provenance})

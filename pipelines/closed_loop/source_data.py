@@ -28,7 +28,12 @@ def load_loop_data(dataset_url: str, version: int, settings: ClosedLoopSettings)
         DatasetError: if the dataset cannot be read.
     """
     return _load(
-        dataset_url, version, settings.train_parts, settings.valid_parts, settings.rigs, settings.valid_max_rows
+        dataset_url,
+        version,
+        settings.train_parts,
+        settings.valid_parts,
+        settings.rigs,
+        settings.valid_max_rows,
     )
 
 

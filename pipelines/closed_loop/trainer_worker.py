@@ -1,4 +1,4 @@
-"""The trainer of the loop: feeds the estimator its diet of augmented and real poses, and keeps the best on validation."""
+"""The trainer of the loop: feeds the estimator its diet of augmented and real poses, keeps the best on validation."""
 
 from dataclasses import dataclass
 from typing import Any
