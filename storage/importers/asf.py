@@ -7,6 +7,7 @@ skin and the bones' masses are not read. In `SkeletalMotion` a joint is the far 
 
 import math
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 
@@ -49,6 +50,7 @@ class AsfSkeleton:
     angle_scale: float
     root_position: np.ndarray
 
+    @cached_property
     def rest_rotations(self) -> list[np.ndarray | None]:
         """Each bone's axes C, (3,3); None where they are the world's."""
         rotations: list[np.ndarray | None] = []

@@ -1,5 +1,6 @@
 """ASF/AMC pairs: find the skeleton that belongs to a motion file and put both together."""
 
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -29,11 +30,25 @@ def read_asf_amc(path: Path, asf: Path | None = None, rate_hz: float | None = No
     """
     content = read_file(path)
     asf_path = asf if asf is not None else find_asf(path, asf_named_in(content))
-    skeleton = read_asf(decode_text(read_file(asf_path)), str(asf_path))
+    skeleton = _load_asf(asf_path, _stamp(asf_path))
     motion = read_amc(content, {bone.name: len(bone.dof) for bone in skeleton.bones}, str(path))
     return join_skeleton_and_motion(
         skeleton, motion, str(path), DEFAULT_RATE_HZ if rate_hz is None else rate_hz
     )
+
+
+@lru_cache(maxsize=16)
+def _load_asf(path: Path, stamp: tuple[int, int] | None) -> AsfSkeleton:
+    """One actor's skeleton serves dozens of takes; the stamp tells a file that has changed."""
+    return read_asf(decode_text(read_file(path)), str(path))
+
+
+def _stamp(path: Path) -> tuple[int, int] | None:
+    try:
+        status = path.stat()
+    except OSError:
+        return None  # reading it will say why
+    return status.st_mtime_ns, status.st_size
 
 
 def find_asf(amc: Path, named: str | None = None) -> Path:
@@ -74,7 +89,7 @@ def join_skeleton_and_motion(
     """One `SkeletalMotion`; translations of bones other than the root are refused."""
     values = motion.values.copy()
     channels = []
-    for bone, rest in zip(skeleton.bones, skeleton.rest_rotations(), strict=True):
+    for bone, rest in zip(skeleton.bones, skeleton.rest_rotations, strict=True):
         rotations, translations = [], []
         columns = motion.columns.get(bone.name, range(0))
         for name, column in zip(bone.dof, columns, strict=len(columns) > 0):

@@ -16,6 +16,7 @@ Jumps are judged per step between two frames, on positions relative to the hips:
 from dataclasses import dataclass
 
 import numpy as np
+from jaxtyping import Bool, Float
 
 from poses.skeleton import Skeleton
 from storage.importers.options import ImportOptions
@@ -23,6 +24,7 @@ from storage.importers.options import ImportOptions
 MAX_BREAK_MPS = 8.0
 BREAK_REFERENCE_HZ = 30.0
 BREAK_BELOW_HZ = 59.0
+MAX_COORDINATE_M = 10_000.0  # float32 resolves 1 mm there
 
 
 @dataclass(frozen=True)
@@ -72,7 +74,7 @@ class CleaningResult:
 
 
 def find_bad_frames(
-    joints_m: np.ndarray, skeleton: Skeleton, rate_hz: float, options: ImportOptions
+    joints_m: Float[np.ndarray, "T J 3"], skeleton: Skeleton, rate_hz: float, options: ImportOptions
 ) -> CleaningResult:
     """Judge every frame of a clip.
 
@@ -86,7 +88,7 @@ def find_bad_frames(
         The frames to keep and those to quarantine.
     """
     n_frames = len(joints_m)
-    finite = np.asarray(np.isfinite(joints_m).all(axis=(1, 2)))
+    finite = np.asarray((np.abs(joints_m) <= MAX_COORDINATE_M).all(axis=(1, 2)))  # False for NaN
     joints = _hold_last(joints_m, finite)
     zero_bone = _zero_bones(joints, skeleton, options.min_bone_m) & finite[:, None]
     jumps = find_jumps(joints, skeleton, rate_hz, options.max_speed_mps)
@@ -114,7 +116,9 @@ def find_bad_frames(
     return CleaningResult(tuple(kept), tuple(quarantined))
 
 
-def find_jumps(joints_m: np.ndarray, skeleton: Skeleton, rate_hz: float, max_speed_mps: float) -> np.ndarray:
+def find_jumps(
+    joints_m: Float[np.ndarray, "T J 3"], skeleton: Skeleton, rate_hz: float, max_speed_mps: float
+) -> Bool[np.ndarray, " S"]:
     """(T-1,) bool: is the step from frame t to t+1 a jump; see the module's text.
 
     Args:
@@ -139,7 +143,9 @@ def find_jumps(joints_m: np.ndarray, skeleton: Skeleton, rate_hz: float, max_spe
     return too_fast | ((broken > limit_mps) & (fast > limit_mps / 2.0)).any(axis=1)
 
 
-def step_speeds_mps(joints_m: np.ndarray, skeleton: Skeleton, rate_hz: float) -> np.ndarray:
+def step_speeds_mps(
+    joints_m: Float[np.ndarray, "T J 3"], skeleton: Skeleton, rate_hz: float
+) -> Float[np.ndarray, "S J"]:
     """(T-1, J) speed of each step: joints relative to the hips, the hips (root) in the world."""
     root = skeleton.root_index
     relative = joints_m - joints_m[:, [root]]
@@ -191,7 +197,7 @@ def _detail(
     zero_bone: np.ndarray,
 ) -> str:
     if name == "not_finite":
-        return "NaN or infinite coordinates"
+        return f"coordinates that are NaN, infinite, or beyond {MAX_COORDINATE_M:,.0f} m"
     if name == "zero_length_bone":
         bones = np.flatnonzero(zero_bone[first : last + 1].any(axis=0))
         return f"bones of zero length: {', '.join(skeleton.bones[bone] for bone in bones)}"

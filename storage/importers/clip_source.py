@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
+from jaxtyping import Float
 
 from poses.skeleton import Skeleton
 
@@ -29,7 +30,7 @@ class SourceClip:
     inserted_pose_frames: int = 0
 
 
-def to_y_up(points: np.ndarray, up_axis: str) -> np.ndarray:
+def to_y_up(points: Float[np.ndarray, "*any 3"], up_axis: str) -> Float[np.ndarray, "*any 3"]:
     """(..., 3) points of a y-up or z-up world in the y-up world; right-handed stays right-handed."""
     if up_axis == "y":
         return points

@@ -1,11 +1,12 @@
 """Is a file's frame rate too high to be true? Judged by gravity.
 
-Nothing but gravity pulls a body's centre of mass down, so it cannot accelerate downwards at much more than 9.81 m/s^2
-for long. A clip played twice too fast shows four times its true accelerations. The 2nd percentile of the vertical
-acceleration, sampled at about 30 Hz, lies above -16.1 m/s^2 in all 295 longer clips of data/mocap without a glitch
-(leaps reach that, as joints are no exact centre of mass). With every rate doubled a quarter of them falls below the
-limit of -17: four of five clips of running and jumping, but one of eight of salsa. So a warning is to be believed,
-and silence proves nothing. Rates that are too low are not found.
+Nothing but gravity pulls a body's centre of mass down, so it cannot accelerate downwards at much more than
+9.81 m/s^2 for long. A clip played twice too fast shows four times its true accelerations. The 2nd percentile
+of the vertical acceleration, sampled at about 30 Hz, lies above -16.1 m/s^2 in all 295 longer clips of
+data/mocap without a glitch (leaps reach that, as joints are no exact centre of mass). With every rate doubled
+a quarter of them falls below the limit of -17: four of five clips of running and jumping, but one of eight of
+salsa. So a warning is to be believed (or the motion was edited, as three of DeepMimic's clips are), and silence
+proves nothing. Rates that are too low are not found.
 """
 
 from collections.abc import Sequence
@@ -19,8 +20,8 @@ LIMIT_MPS2 = -17.0
 PERCENTILE = 2.0
 SAMPLING_HZ = 30.0
 MIN_SAMPLES = 30
-# segment: near joint, far joint, share of the body's mass, centre from near to far; de Leva (1996), men and women
-# averaged, the trunk with the neck as one segment, hands with the forearms, feet at the ankles
+# segment: near joint, far joint, share of the body's mass, centre from near to far; de Leva (1996), men and
+# women averaged, the trunk with the neck as one segment, hands with the forearms, feet at the ankles
 SEGMENTS = (
     ("neck_nose", "head", 0.070, 0.50),
     ("thorax", "pelvis", 0.430, 0.45),
@@ -75,6 +76,7 @@ def doubtful_rate(stretches_m: Sequence[np.ndarray], skeleton: Skeleton, rate_hz
     if fall is None or fall >= LIMIT_MPS2:
         return ""
     return (
-        f"the body falls at up to {-fall:.0f} m/s^2 ({-fall / GRAVITY_MPS2:.1f} g), which says that {rate_hz:g} Hz is "
-        f"too high; if its true rate is {rate_hz / 2:g} Hz, say so in rate_overrides"
+        f"the body falls at up to {-fall:.0f} m/s^2 ({-fall / GRAVITY_MPS2:.1f} g): either the motion was "
+        f"edited or {rate_hz:g} Hz is too high; if its true rate is {rate_hz / 2:g} Hz, say so in "
+        "rate_overrides"
     )

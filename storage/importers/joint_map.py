@@ -15,6 +15,7 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 import yaml
+from jaxtyping import Float
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from poses.skeleton import Skeleton, load_skeleton
@@ -108,7 +109,9 @@ class JointMap(_Settings):
         names = [_resolve(name, there) for source in self.joints.values() for name in _names(source)]
         return tuple(dict.fromkeys(name for name in names if name is not None))
 
-    def apply(self, positions_m: np.ndarray, sources: tuple[str, ...]) -> np.ndarray:
+    def apply(
+        self, positions_m: Float[np.ndarray, "T S 3"], sources: tuple[str, ...]
+    ) -> Float[np.ndarray, "T J 3"]:
         """Target joints from source joints.
 
         Args:

@@ -57,11 +57,14 @@ def numbers_at(
     if not len(starts):
         return np.empty(0)
     lengths = ends - starts
-    # +1 at a token's start, -1 at its end: the running sum is 1 on the bytes that are wanted
-    edge = np.zeros(len(data) + 1, dtype=np.int8)
-    edge[starts] = 1
-    edge[ends] -= 1
-    joined = data[np.cumsum(edge[:-1], dtype=np.int8).view(bool)]
+    wanted = data > SPACE
+    if np.count_nonzero(wanted) != lengths.sum():  # some tokens are left out
+        # +1 at a token's start, -1 at its end: the running sum is 1 on the bytes that are wanted
+        edge = np.zeros(len(data) + 1, dtype=np.int8)
+        edge[starts] = 1
+        edge[ends] -= 1
+        wanted = np.cumsum(edge[:-1], dtype=np.int8).view(bool)
+    joined = data[wanted]
     if joined.max() >= ASCII_END:
         raise ImporterError(_not_a_number(data, starts, ends, where, first_line))
     wide = len(joined) > INT32_END

@@ -1,6 +1,7 @@
 """Does a clip look like a person? Catches wrong units and a wrong up axis before they reach a dataset."""
 
 import numpy as np
+from jaxtyping import Float
 
 from poses.skeleton import Skeleton
 from storage.errors import ImporterError
@@ -9,7 +10,7 @@ MIN_BODY_M, MAX_BODY_M = 0.5, 2.6
 CHAIN = ("right_knee", "right_ankle", "spine", "thorax", "neck_nose", "head")
 
 
-def body_height_m(joints_m: np.ndarray, skeleton: Skeleton) -> float:
+def body_height_m(joints_m: Float[np.ndarray, "T J 3"], skeleton: Skeleton) -> float:
     """Length of the chain ankle - knee - hip, pelvis - head: about standing height without the feet.
 
     Args:
@@ -23,7 +24,7 @@ def body_height_m(joints_m: np.ndarray, skeleton: Skeleton) -> float:
     return float(np.median(finite)) if len(finite) else float("nan")
 
 
-def check_body_size(joints_m: np.ndarray, skeleton: Skeleton, where: str) -> None:
+def check_body_size(joints_m: Float[np.ndarray, "T J 3"], skeleton: Skeleton, where: str) -> None:
     """ImporterError if the body is no person's size; a body of zero length, or none, is left to cleaning."""
     height_m = body_height_m(joints_m, skeleton)
     if height_m > 0 and np.isfinite(height_m) and not MIN_BODY_M <= height_m <= MAX_BODY_M:
@@ -33,7 +34,7 @@ def check_body_size(joints_m: np.ndarray, skeleton: Skeleton, where: str) -> Non
         )
 
 
-def odd_posture(joints_m: np.ndarray, skeleton: Skeleton) -> str:
+def odd_posture(joints_m: Float[np.ndarray, "T J 3"], skeleton: Skeleton) -> str:
     """A sentence if the median trunk points along z, as that of a z-up file read as y-up does; else ""."""
     finite = joints_m[np.isfinite(joints_m).all(axis=(1, 2))]
     if not len(finite):

@@ -77,7 +77,8 @@ def read_motion(path: str | Path, options: ImportOptions | None = None) -> Impor
     total = ImportedMotion()
     for file in discover(path, options):
         try:
-            found = _read_file(file, root, options, index)
+            with np.errstate(all="ignore"):  # what is not finite is found by cleaning, and quarantined
+                found = _read_file(file, root, options, index)
         except ImporterError as error:
             if path.is_file():
                 raise

@@ -9,6 +9,7 @@ a source faster than the target.
 """
 
 import numpy as np
+from jaxtyping import Float, Int
 
 WHOLE_RATIO_TOLERANCE = 1e-3
 
@@ -21,8 +22,8 @@ def pick_step(source_hz: float, target_hz: float) -> int | None:
 
 
 def resample(
-    positions_m: np.ndarray, frames: np.ndarray, source_hz: float, target_hz: float
-) -> tuple[np.ndarray, np.ndarray]:
+    positions_m: Float[np.ndarray, "T J 3"], frames: Int[np.ndarray, " T"], source_hz: float, target_hz: float
+) -> tuple[Float[np.ndarray, "R J 3"], Int[np.ndarray, " R"]]:
     """A stretch of consecutive source frames at another rate.
 
     Args:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+from jaxtyping import Float
 
 from storage.errors import ImporterError
 
@@ -96,7 +97,7 @@ def borrow_offsets(motion: SkeletalMotion, lenders: dict[str, str]) -> tuple[Ske
     return replace(motion, offsets=offsets), tuple(mended)
 
 
-def world_positions(motion: SkeletalMotion, joints: Sequence[str]) -> np.ndarray:
+def world_positions(motion: SkeletalMotion, joints: Sequence[str]) -> Float[np.ndarray, "T J 3"]:
     """Positions of the named joints in every frame.
 
     Args:

@@ -161,6 +161,19 @@ def test_nan_frames_of_a_bvh_are_quarantined(tmp_path: Path) -> None:
     assert_counted(result)
 
 
+@pytest.mark.parametrize("value", [np.inf, -np.inf, 1e300, -1e30, 1e12])
+def test_absurd_numbers_are_quarantined_without_a_warning(tmp_path: Path, value: float) -> None:
+    for column in (0, 4, 20):
+        values = smooth_values(200)
+        values[100, column] = value
+        (tmp_path / "a.bvh").write_text(bvh_text(values))
+        result = read_motion(tmp_path / "a.bvh")
+        assert_counted(result)
+        assert all(np.isfinite(clip.joints_world_m).all() for clip in result.clips)
+        if column == 0 or np.isinf(value):
+            assert any(part.first_frame <= 100 <= part.last_frame for part in result.quarantined)
+
+
 def test_zero_length_bones_of_a_bvh_are_quarantined(tmp_path: Path) -> None:
     joints = [
         (name, parent, (0, 0, 0) if name == "LeftLeg" else offset)
