@@ -6,9 +6,14 @@ from typing import Annotated, Any, Literal
 import torch
 from pydantic import BaseModel, ConfigDict, Field
 
+import augment.feedback_loop.trained as feedback_file
+import augment.poseaug.trained as poseaug_file
 from augment.contract import Augmentor
+from augment.detector_noise import DetectorNoiseAugmentor, DetectorNoiseSettings
 from augment.errors import AugmentError
 from augment.feedback_loop.augmentor import FeedbackAugmentor
+from augment.mirror import MirrorAugmentor
+from augment.placement import BoxSettings, PlacementAugmentor
 from augment.poseaug.augmentor import Normalisation, PoseAugAugmentor
 from augment.random_augmentation import RandomAugmentationSettings, RandomAugmentor
 from pipelines.knobs import knob

@@ -222,7 +222,9 @@ class Supervisor:
         case.search = None
         case.deaths = 0
         if search.hopeless:
-            self._give_up(case, _reworded(case.first_failure, "every row that was tried fails, so no row is to blame"))
+            self._give_up(
+                case, _reworded(case.first_failure, "every row that was tried fails, so no row is to blame")
+            )
             return
         if not search.bad_rows:
             words = "every part of the unit passes alone, so no row is to blame"

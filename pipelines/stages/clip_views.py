@@ -23,9 +23,9 @@ class ViewSettings(BaseModel):
 
     frame_step: int = Field(1, ge=1)
     """Every n-th frame becomes pairs; whole motions are kept in full."""
-    validity: ValiditySettings = ValiditySettings(z_min_m=0.1, require_inside=False)
-    """Which pairs are used. A pose that leaves the image is kept: its keypoints are true, though a camera would not
-    see them all."""
+    validity: ValiditySettings = ValiditySettings(z_min_m=0.3, margin=0.5)
+    """Which pairs are used. A pose may leave the image by half its width: its keypoints are true, though a camera would
+    not see them all. Farther out, or close before the camera, projections grow without bound."""
 
 
 @dataclass(frozen=True)
