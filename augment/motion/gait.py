@@ -39,7 +39,11 @@ def walk(body: Body, times_s: np.ndarray, generator: np.random.Generator) -> Per
         angles_deg, phase, swing_deg=generator.uniform(8, 24) * scale, elbow_deg=generator.uniform(12, 35)
     )
     _set(angles_deg, "pelvis_pitch", generator.uniform(0, 5))
-    _turn_slowly(angles_deg, times_s, generator.normal(0.0, 14.0), generator)
+    turn_dps = generator.normal(0.0, 14.0)
+    if generator.random() < 0.6:  # round the room
+        radius_m = generator.uniform(0.9, 1.9)
+        turn_dps = float(generator.choice([-1.0, 1.0]) * np.rad2deg(speed_mps / radius_m))
+    _turn_slowly(angles_deg, times_s, turn_dps, generator)
     _maybe_carry(angles_deg, generator)
     grounded_performance = grounded(angles_deg)
     return replace(grounded_performance, glide=np.full(len(times_s), WALK_GLIDE))

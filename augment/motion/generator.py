@@ -80,7 +80,7 @@ def generate_clip(settings: MotionSettings, seed: int, index: int) -> MotionClip
     times_s = np.arange(n_frames) / settings.rate_hz
     performance = BEHAVIOURS[action](body, times_s, generator)
     angles_deg = performance.angles_deg + _life(times_s, style_deg, settings.sway_deg, generator)
-    joints_world_m = _joints_world_m(angles_deg, performance, body, settings.rate_hz, skeleton)
+    joints_world_m = _joints_world_m(angles_deg, performance, body, settings, skeleton)
     return MotionClip(
         key=f"{SOURCE_NAME}/{body.subject}/{index:06d}_{action}",
         subject=body.subject,
@@ -89,8 +89,15 @@ def generate_clip(settings: MotionSettings, seed: int, index: int) -> MotionClip
         joints_world_m=joints_world_m,
         skeleton=skeleton,
         source_file=f"{SOURCE_NAME}:seed={seed}",
-        source_frame=np.arange(n_frames, dtype=np.int32),
+        source_frame=np.arange(len(joints_world_m), dtype=np.int32),
     )
+
+
+def _frames_in_room(path_m: np.ndarray, room_m: float) -> int:
+    """How many frames from the start fit into a room of that side (8 at least)."""
+    ground_m = path_m[:, [0, 2]]
+    extent_m = np.maximum.accumulate(ground_m, axis=0) - np.minimum.accumulate(ground_m, axis=0)
+    return max(int((extent_m.max(axis=1) <= room_m).sum()), min(8, len(path_m)))
 
 
 def _generator(purpose: str, seed: int, index: int) -> np.random.Generator:
@@ -124,7 +131,7 @@ def _life(
 
 
 def _joints_world_m(
-    angles_deg: np.ndarray, performance: Performance, body: Body, rate_hz: float, skeleton: Skeleton
+    angles_deg: np.ndarray, performance: Performance, body: Body, settings: MotionSettings, skeleton: Skeleton
 ) -> np.ndarray:
     missing = sorted(set(skeleton.joints) - set(NODES))
     if missing:
@@ -134,7 +141,8 @@ def _joints_world_m(
             f"generate h36m_17 and map it with poses.skeleton.joint_map"
         )
     nodes_m, _ = nodes_around_pelvis_m(clamp_to_range(angles_deg), body)
-    path_m = root_path_m(nodes_m[:, CONTACT_INDEX], rate_hz, performance.lift_m, performance.glide)
+    path_m = root_path_m(nodes_m[:, CONTACT_INDEX], settings.rate_hz, performance.lift_m, performance.glide)
+    path_m = path_m[: _frames_in_room(path_m, settings.room_m)]
     wanted = np.array([NODES.index(name) for name in skeleton.joints], dtype=np.int64)
     path_m[:, [0, 2]] -= path_m[:, [0, 2]].mean(axis=0)
-    return (nodes_m[:, wanted] + path_m[:, None, :]).astype(np.float32)
+    return (nodes_m[: len(path_m), wanted] + path_m[:, None, :]).astype(np.float32)

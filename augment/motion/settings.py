@@ -41,6 +41,8 @@ class MotionSettings(BaseModel):
     female_share: float = Field(default=0.5, ge=0.0, le=1.0)
     style_deviation_deg: float = Field(default=4.0, ge=0.0, le=15.0)
     sway_deg: float = Field(default=1.2, ge=0.0, le=10.0)
+    room_m: float = Field(default=4.0, gt=0.5)
+    """Side of the square that people move in: a clip ends early when its person would leave it."""
     skeleton: str = "h36m_17"
 
     @model_validator(mode="after")
