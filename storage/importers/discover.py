@@ -2,13 +2,13 @@
 
 import fnmatch
 import os
-import zipfile
 from pathlib import Path
 
 from storage.errors import ImporterError
 from storage.importers.deepmimic import is_deepmimic
 from storage.importers.h36m_npz import MEMBER
 from storage.importers.options import ImportOptions
+from storage.importers.safe_npz import NpzArchive
 
 FORMAT_OF_SUFFIX = {
     ".bvh": "bvh",
@@ -75,13 +75,8 @@ def format_of(path: Path) -> str:
         )
     if name != "npz":
         return name
-    try:
-        with zipfile.ZipFile(path) as archive:
-            return "h36m_npz" if f"{MEMBER}.npy" in archive.namelist() else "clips_npz"
-    except OSError as error:
-        raise ImporterError(f"{path}: cannot be read: {error.strerror or error}") from error
-    except zipfile.BadZipFile as error:
-        raise ImporterError(f"{path}: no npz file, or truncated: {error}") from error
+    with NpzArchive(path) as archive:
+        return "h36m_npz" if MEMBER in archive.names else "clips_npz"
 
 
 def import_root(path: Path, options: ImportOptions) -> Path:

@@ -29,7 +29,7 @@ class NpzArchive:
             self._zip = zipfile.ZipFile(path)
         except OSError as error:
             raise ImporterError(f"{path}: cannot be read: {error.strerror or error}") from error
-        except zipfile.BadZipFile as error:
+        except (zipfile.BadZipFile, NotImplementedError, ValueError) as error:
             raise ImporterError(f"{path}: no npz file, or truncated: {error}") from error
         self.names = tuple(
             name.removesuffix(".npy") for name in self._zip.namelist() if name.endswith(".npy")

@@ -116,6 +116,29 @@ def test_two_formats_of_one_take_agree(take: str, mocap: Path) -> None:
 
 
 def test_the_same_take_as_daz_and_motionbuilder_moves_alike(mocap: Path) -> None:
+    """Two conversions with other joint positions: the hips turn alike frame by frame, the legs nearly so."""
     folder = mocap / "cmu_daz_bvh" / "same_take_two_formats"
-    clips = read_motion(folder, ImportOptions(rate_hz=120.0, min_clip_s=0.0)).clips
-    assert {clip.key.split("@")[0] for clip in clips} == {"05_20-daz", "05_20-mb"}
+    options = ImportOptions(rate_hz=120.0, max_speed_mps=1000.0)  # knees that flip are no matter here
+    daz, motionbuilder = (
+        read_motion(folder / f"05_20-{name}.bvh", options).clips[0] for name in ("daz", "mb")
+    )
+    skeleton = daz.skeleton
+
+    def directions(joints_m: np.ndarray) -> np.ndarray:
+        bones = joints_m[:, skeleton.bone_child_index] - joints_m[:, skeleton.bone_parent_index]
+        return bones / np.linalg.norm(bones, axis=-1, keepdims=True)
+
+    same = np.isin(motionbuilder.source_frame, daz.source_frame)
+    cosine = (
+        directions(motionbuilder.joints_world_m[same]) * directions(daz.joints_world_m[: int(same.sum())])
+    ).sum(axis=-1)
+    angle_deg = dict(
+        zip(skeleton.bones, np.median(np.degrees(np.arccos(np.clip(cosine, -1, 1))), axis=0), strict=True)
+    )
+    assert max(angle_deg["left_hip"], angle_deg["right_hip"]) < 0.1
+    assert (
+        max(
+            angle_deg[f"{side}_{joint}"] for side in ("left", "right") for joint in ("knee", "ankle", "elbow")
+        )
+        < 8.0
+    )

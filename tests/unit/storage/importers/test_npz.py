@@ -183,6 +183,11 @@ def test_damaged_archives_are_refused(tmp_path: Path) -> None:
     path.write_bytes(changed)
     with pytest.raises(ImporterError, match=r"clips\.npz: a: damaged"), NpzArchive(path) as archive:
         archive.read("a")
+    newer = bytearray(whole)
+    newer[newer.index(b"PK\x01\x02") + 6] = 250  # wants version 25.0 of the zip format
+    path.write_bytes(newer)
+    with pytest.raises(ImporterError, match="no npz file, or truncated"):
+        format_of(path)
     with pytest.raises(ImporterError, match="cannot be read"):
         NpzArchive(tmp_path / "none.npz")
     np.savez(path, a=np.zeros(3))
