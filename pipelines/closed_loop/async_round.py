@@ -1,5 +1,6 @@
 """One round of the loop with augmentors running ahead of the trainer, within a bound on staleness."""
 
+import math
 from collections import Counter, deque
 from dataclasses import dataclass, replace
 from typing import Any
@@ -90,11 +91,14 @@ def merge_reports(reports: list[TrainingReport]) -> TrainingReport:
     rejected: Counter[str] = Counter()
     for report in reports:
         rejected.update(report.rejected)
+    losses = [report.loss_lifter for report in reports if math.isfinite(report.loss_lifter)]
+    validations = [report.validation for report in reports if report.validation]
     return replace(
         last,
         staleness=max(report.staleness for report in reports),
-        loss_lifter=sum(report.loss_lifter for report in reports) / len(reports),
+        loss_lifter=sum(losses) / len(losses) if losses else math.nan,
         fakes=sum(report.fakes for report in reports),
         rejected=dict(rejected),
         augmentor_metrics=[metrics for report in reports for metrics in report.augmentor_metrics],
+        validation=validations[-1] if validations else {},
     )

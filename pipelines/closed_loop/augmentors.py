@@ -29,6 +29,10 @@ class LoopAugmentor(Protocol):
         """Take up where `state` left off."""
         ...
 
+    def complaints(self) -> tuple[str, ...]:
+        """Why this augmentor counts as collapsed, in words; empty while it is healthy."""
+        ...
+
 
 class NoAugmentor:
     """Makes empty batches, so that the trainer trains on real poses alone and the steps are counted alike."""
@@ -51,6 +55,9 @@ class NoAugmentor:
 
     def load_state(self, state: MemberState) -> None:
         """Nothing to take up."""
+
+    def complaints(self) -> tuple[str, ...]:
+        return ()
 
 
 class ChunkBuilder:
@@ -102,6 +109,10 @@ class EstimatorSnapshot:
             load_flat(self.lifter, weights)
             self._version = weights.version
         return self.lifter
+
+    def forget(self) -> None:
+        """Load the weights at the next call even if they are no newer: a look in train mode may have changed them."""
+        self._version = -1
 
 
 def rejected_counts(keep: Tensor, reasons: dict[str, Tensor]) -> dict[str, int]:

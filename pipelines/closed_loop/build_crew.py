@@ -1,6 +1,6 @@
 """Hiring the crew: what each member is built from, in this process or where its actor runs."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
@@ -28,6 +28,7 @@ from pipelines.closed_loop.settings import (
 from pipelines.closed_loop.source_data import load_loop_data
 from pipelines.closed_loop.source_poses import SourcePoses
 from pipelines.closed_loop.trainer_worker import TrainerOrder, TrainerWorker
+from pipelines.executor import WorkerResources
 from pipelines.trained_lifter import load_trained_lifter
 from poses.identity import stable_id
 
@@ -40,6 +41,8 @@ class CrewPlan:
     dataset_url: str
     dataset_version: int
     seed: int
+    attempt: int = 0
+    """How often the loop was restarted because its augmentor collapsed; gives the augmentors other seeds."""
 
 
 def member_seed(seed: int, member: str) -> int:
@@ -64,6 +67,7 @@ def build_trainer(plan: CrewPlan) -> TrainerWorker:
         seed=member_seed(plan.seed, "diet"),
         flip_real=settings.flip_real,
         validate_every_rounds=settings.validate_every_rounds,
+        first_round=settings.pretrain_rounds,
     )
     return TrainerWorker(order, trainer, data.train, data.validation)
 
@@ -72,7 +76,8 @@ def build_augmentor(plan: CrewPlan, index: int) -> LoopAugmentor:
     """The `index`-th augmentor. Several share the source: each takes every n-th pose and has a seed of its own."""
     settings = plan.settings
     source = load_loop_data(plan.dataset_url, plan.dataset_version, settings).train
-    seed = member_seed(plan.seed, f"augmentor-{index}")
+    again = f".attempt-{plan.attempt}" if plan.attempt else ""
+    seed = member_seed(plan.seed, f"augmentor-{index}{again}")
     lifter = build_lifter(settings.lifter, source.skeleton, 0)
     share = _share_of(source, index, settings.augmentors)
     wanted = max(1, round(settings.batch_rows * (1.0 - settings.real_share)))
@@ -119,18 +124,20 @@ def _share_of(source: SourcePoses, index: int, augmentors: int) -> SourcePoses:
 
 
 def crew_factory(plan: CrewPlan, on_ray: bool) -> CrewFactory:
-    """How to raise the crew, and to raise it again after a loss."""
+    """How to raise the crew, and to raise it again after a loss or a collapse."""
     return partial(_raise_ray_crew if on_ray else _raise_in_process_crew, plan)
 
 
-def _raise_in_process_crew(plan: CrewPlan) -> Crew:
+def _raise_in_process_crew(plan: CrewPlan, attempt: int = 0) -> Crew:
+    plan = replace(plan, attempt=attempt)
     augmentors = [build_augmentor(plan, index) for index in range(plan.settings.augmentors)]
     return InProcessCrew(augmentors, build_trainer(plan))
 
 
-def _raise_ray_crew(plan: CrewPlan) -> Crew:
+def _raise_ray_crew(plan: CrewPlan, attempt: int = 0) -> Crew:
     from pipelines.closed_loop.ray_crew import RayCrew
 
-    resources = {"num_cpus": plan.settings.cpus_per_actor, "num_gpus": plan.settings.gpus_per_actor}
+    plan = replace(plan, attempt=attempt)
+    resources = WorkerResources(num_cpus=plan.settings.cpus_per_actor, num_gpus=plan.settings.gpus_per_actor)
     builders = [partial(build_augmentor, plan, index) for index in range(plan.settings.augmentors)]
-    return RayCrew(builders, partial(build_trainer, plan), resources, resources)
+    return RayCrew(builders, partial(build_trainer, plan), resources)

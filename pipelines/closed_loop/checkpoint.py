@@ -29,10 +29,14 @@ class MemberState:
 
 @dataclass(frozen=True)
 class LoopState:
-    """The state of a loop after `rounds_done` rounds: every member's state, by the member's name."""
+    """The state of a loop after `rounds_done` rounds: every member's state, by the member's name.
+
+    `attempt` counts the restarts after collapses that the loop had behind it.
+    """
 
     rounds_done: int
     members: dict[str, MemberState]
+    attempt: int = 0
 
 
 class LoopCheckpoints:
@@ -57,6 +61,7 @@ class LoopCheckpoints:
             "format": CHECKPOINT_FORMAT,
             "settings": self._settings_digest,
             "rounds_done": state.rounds_done,
+            "attempt": state.attempt,
             "members": files,
         }
         self._store.put_if_absent(self._record_path(state.rounds_done), json.dumps(record, indent=1).encode())
@@ -68,19 +73,55 @@ class LoopCheckpoints:
         Raises:
             LoopStateError: if the record was made with other settings, or one of its files is damaged.
         """
-        rounds = self._saved_rounds()
+        rounds = self.saved_rounds()
         return self._load(rounds[-1]) if rounds else None
 
+    def saved_rounds(self) -> list[int]:
+        """How many rounds were done at each saved state, fewest first."""
+        names = [path.rsplit("/", 1)[-1] for path in self._store.list(self._prefix)]
+        return sorted(
+            int(name[6:12]) for name in names if name.startswith("round-") and name.endswith(".json")
+        )
+
+    def forget_after(self, rounds_done: int, before_attempt: int) -> None:
+        """Drop the states of more than `rounds_done` rounds that were saved before the `before_attempt`-th restart."""
+        for saved in reversed(self.saved_rounds()):
+            if saved > rounds_done and self._record(saved)["attempt"] < before_attempt:
+                self._store.delete(self._record_path(saved))
+
+    def read_note(self, name: str) -> Any:
+        """A JSON value that was written beside the checkpoints of this loop; None where there is none."""
+        path = f"{self._prefix}/{name}.json"
+        return self._read_json(path)["note"] if self._store.exists(path) else None
+
+    def write_note(self, name: str, value: Any) -> None:
+        """Keep a JSON value beside the checkpoints; it takes the place of the one before."""
+        note = {"settings": self._settings_digest, "note": value}
+        self._store.write_bytes(f"{self._prefix}/{name}.json", json.dumps(note, indent=1).encode())
+
     def _load(self, rounds_done: int) -> LoopState:
-        path = self._record_path(rounds_done)
-        record = json.loads(self._store.read_bytes(path))
-        if record["settings"] != self._settings_digest:
+        record = self._record(rounds_done)
+        members = {name: self._load_member(entry) for name, entry in record["members"].items()}
+        return LoopState(record["rounds_done"], members, record["attempt"])
+
+    def _record(self, rounds_done: int) -> dict[str, Any]:
+        return self._read_json(self._record_path(rounds_done))
+
+    def _read_json(self, path: str) -> dict[str, Any]:
+        try:
+            record = json.loads(self._store.read_bytes(path))
+            settings = str(record["settings"])
+        except (ValueError, KeyError, TypeError) as error:
             raise LoopStateError(
-                f"{path}: made with other settings ( {record['settings'][:12]}, now {self._settings_digest[:12]});"
+                f"{path}: wanted the JSON record of a loop's checkpoint, got something else ({error}); the file is"
+                " damaged, delete it to resume from the checkpoint before"
+            ) from error
+        if settings != self._settings_digest:
+            raise LoopStateError(
+                f"{path}: made with other settings (digest {settings[:12]}, now {self._settings_digest[:12]});"
                 " choose another `out` or give back the old settings"
             )
-        members = {name: self._load_member(entry) for name, entry in record["members"].items()}
-        return LoopState(record["rounds_done"], members)
+        return record
 
     def _load_member(self, entry: dict[str, Any]) -> MemberState:
         data = self._store.read_bytes(entry["path"])
@@ -95,21 +136,14 @@ class LoopCheckpoints:
     def _record_path(self, rounds_done: int) -> str:
         return f"{self._prefix}/round-{rounds_done:06d}.json"
 
-    def _saved_rounds(self) -> list[int]:
-        names = [path.rsplit("/", 1)[-1] for path in self._store.list(self._prefix)]
-        return sorted(
-            int(name[6:12]) for name in names if name.startswith("round-") and name.endswith(".json")
-        )
-
     def _forget_old(self) -> None:
         """Drop the records past the newest `keep`, then the data that no record names; records go first."""
-        rounds = self._saved_rounds()
+        rounds = self.saved_rounds()
         for old in rounds[: -self._keep]:
             self._store.delete(self._record_path(old))
         named: set[str] = set()
         for kept in rounds[-self._keep :]:
-            record = json.loads(self._store.read_bytes(self._record_path(kept)))
-            named.update(entry["path"] for entry in record["members"].values())
+            named.update(entry["path"] for entry in self._record(kept)["members"].values())
         for path in self._store.list(f"{self._prefix}/data"):
             if path not in named:
                 self._store.delete(path)

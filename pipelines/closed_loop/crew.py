@@ -4,7 +4,7 @@
 object references on Ray, so chunks and weights go from actor to actor without passing through the driver.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from pipelines.closed_loop.augmentors import LoopAugmentor
@@ -56,6 +56,10 @@ class Crew(Protocol):
 
     def load_state(self, state: LoopState) -> None: ...
 
+    def complaints(self) -> tuple[str, ...]:
+        """Why augmentors count as collapsed, each with its name; empty while all are healthy."""
+        ...
+
     def close(self) -> None: ...
 
 
@@ -101,8 +105,21 @@ class InProcessCrew:
         for index, augmentor in enumerate(self.augmentors):
             augmentor.load_state(state.members[AUGMENTOR_NAME.format(index=index)])
 
+    def complaints(self) -> tuple[str, ...]:
+        return name_complaints([augmentor.complaints() for augmentor in self.augmentors])
+
     def close(self) -> None:
         """Nothing to release."""
 
 
-CrewFactory = Callable[[], Crew]
+def name_complaints(by_augmentor: Sequence[tuple[str, ...]]) -> tuple[str, ...]:
+    """Every augmentor's complaints in one row, with its name."""
+    return tuple(
+        f"{AUGMENTOR_NAME.format(index=index)}: {reason}"
+        for index, reasons in enumerate(by_augmentor)
+        for reason in reasons
+    )
+
+
+CrewFactory = Callable[[int], Crew]
+"""Raises a crew; the number counts the restarts after collapses and goes into the augmentors' seeds."""

@@ -79,3 +79,8 @@ class FeedbackMember:
         streams = (self._stream, self._real_3d, self._real_2d)
         for stream, position in zip(streams, state.scalars["streams"], strict=True):
             stream.position = position
+
+    def complaints(self) -> tuple[str, ...]:
+        """The collapse monitor's verdict on the residual augmentor."""
+        residual = self._learner.residual
+        return () if residual is None else residual.monitor.verdict().reasons

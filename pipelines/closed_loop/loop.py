@@ -10,6 +10,7 @@ import time
 
 from pipelines.closed_loop.async_round import AsyncRound
 from pipelines.closed_loop.checkpoint import LoopCheckpoints
+from pipelines.closed_loop.collapse import Collapse, Restarts, signs_of_collapse
 from pipelines.closed_loop.crew import Crew, CrewFactory
 from pipelines.closed_loop.errors import CrewLostError
 from pipelines.closed_loop.order import LoopOrder
@@ -26,54 +27,76 @@ def run_loop(
 ) -> Crew:
     """Run the loop to its end, from its last checkpoint where there is one; gives the crew as it stands then.
 
-    A crew that loses a member is replaced by a new one at the last checkpoint, `max_crew_losses` times.
+    A crew that loses a member is replaced by a new one at the last checkpoint; an augmentor that collapses begins again
+    at an earlier checkpoint with another seed.
 
     Raises:
-        CrewLostError: if members keep dying.
+        CrewLostError: if members keep dying, `max_crew_losses` times without a new checkpoint.
+        CollapseError: if the augmentor keeps collapsing, `collapse_restarts` times.
         LoopStateError: if the checkpoint is damaged or belongs to other settings.
+        PoolError: if the crew cannot be placed.
     """
-    losses = 0
+    restarts = Restarts(checkpoints, order.collapse_restarts)
+    losses, saved = 0, checkpoints.saved_rounds()
     while True:
-        crew = build_crew()
+        crew: Crew | None = None
         try:
-            _run_from_checkpoint(order, crew, checkpoints, log, progress)
-            return crew
+            crew = build_crew(restarts.attempt)
+            collapse = _run_from_checkpoint(order, crew, restarts, log, progress)
+            if collapse is None:
+                return crew
+            restart = restarts.begin(collapse)
         except CrewLostError as error:
-            crew.close()
-            losses += 1
+            _close(crew)
+            saved, saved_before = checkpoints.saved_rounds(), saved
+            losses = losses + 1 if saved == saved_before else 1
             if losses > order.max_crew_losses:
                 raise
             progress.log(f"{error}; going on from the last checkpoint ({losses} of {order.max_crew_losses})")
             time.sleep(min(2.0**losses, 10.0) / 4)
         except BaseException:
-            crew.close()
+            _close(crew)
             raise
+        else:
+            _close(crew)
+            progress.log(
+                f"the augmentor collapsed in round {restart.collapsed_round} ({'; '.join(restart.reasons)}); going"
+                f" back to {restart.rounds_kept} rounds with another seed ({restarts.attempt} of"
+                f" {order.collapse_restarts})"
+            )
+
+
+def _close(crew: Crew | None) -> None:
+    if crew is not None:
+        crew.close()
 
 
 def _run_from_checkpoint(
-    order: LoopOrder, crew: Crew, checkpoints: LoopCheckpoints, log: MetricsLog, progress: Progress
-) -> None:
-    state = checkpoints.load_latest()
-    done = 0
-    if state is not None:
-        crew.load_state(state)
-        done = state.rounds_done
+    order: LoopOrder, crew: Crew, restarts: Restarts, log: MetricsLog, progress: Progress
+) -> Collapse | None:
+    """Every round that is left; ends early, and saves nothing of the round, if the augmentor collapsed in it."""
+    done = restarts.load_into(crew)
     log.keep_until(done)
     progress.start("loop", order.total_rounds, "rounds")
     progress.advance("loop", done)
+    told: tuple[str, ...] = ()
     for index in range(done, order.total_rounds):
         if _fed(order, log):
             break
         report = _run_round(order, crew, index)
+        signs = signs_of_collapse(crew, report)
+        if signs and restarts.allowed:
+            return Collapse(index, signs)
+        if signs and not told:
+            progress.log(f"round {index}: the augmentor looks collapsed: {'; '.join(signs)}")
+        told = signs
         log.add(round_metrics(report))
         progress.advance("loop", 1)
-        if (
-            (index + 1) % order.checkpoint_every_rounds == 0
-            or index + 1 == order.total_rounds
-            or _fed(order, log)
-        ):
-            checkpoints.save(crew.state(index + 1))
+        last = index + 1 == order.total_rounds or _fed(order, log)
+        if last or (index + 1) % order.checkpoint_every_rounds == 0:
+            restarts.save(crew, index + 1)
     progress.finish("loop")
+    return None
 
 
 def _fed(order: LoopOrder, log: MetricsLog) -> bool:

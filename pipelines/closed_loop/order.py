@@ -16,6 +16,9 @@ class LoopOrder:
     checkpoint_every_rounds: int
     lifter_steps: int | None = None
     max_crew_losses: int = 3
+    """Losses of a crew in a row, without a checkpoint between them, that end the loop."""
+    collapse_restarts: int = 0
+    """Restarts after a collapse of the augmentor before the loop is given up; 0 only tells of a collapse."""
 
     @property
     def total_rounds(self) -> int:

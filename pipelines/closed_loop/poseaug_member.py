@@ -50,6 +50,7 @@ class PoseAugMember:
                 source.joints_camera_m.numpy(), source.subject, source.skeleton
             )
         self._round = -1
+        self._next_batch = 0
         self._joints_camera_m = source.joints_camera_m
         self._keypoints_screen = source.keypoints_screen
         self._orders: tuple[np.ndarray, ...] = ()
@@ -68,8 +69,9 @@ class PoseAugMember:
         epoch = round_index - self._first_round + 1
         warming_up = epoch <= self._learner.settings.feedback.warmup_epochs
         chunk = ChunkBuilder(round_index, first_batch, weights.version)
-        for batch in range(first_batch, first_batch + n_batches):
-            result = self._learner.gan_step(self._gan_batch(batch), lifter, epoch)
+        for _ in range(n_batches):
+            result = self._learner.gan_step(self._gan_batch(self._next_batch), lifter, epoch)
+            self._next_batch += 1
             fakes = result.fakes
             keep = torch.zeros_like(fakes.keep) if warming_up else fakes.keep
             joints = fakes.joints_camera_m[keep]
@@ -88,11 +90,17 @@ class PoseAugMember:
         self._learner.load_state(state.tensors, state.scalars)
         self._round = -1
 
+    def complaints(self) -> tuple[str, ...]:
+        """The collapse monitor's verdict."""
+        return self._learner.monitor.verdict().reasons
+
     def _begin_round(self, round_index: int) -> None:
         """Swap bone lengths and shuffle; a function of the round alone, so a resumed loop does the same."""
         if round_index == self._round:
             return
         self._round = round_index
+        self._next_batch = 0
+        self._estimator.forget()
         rows = len(self._source)
         self._orders = tuple(
             shuffled(rows, self._seed, f"poseaug.{purpose}", round_index) for purpose in _PURPOSES
@@ -118,7 +126,7 @@ class PoseAugMember:
         )
 
     def _rows(self, order: np.ndarray, batch: int) -> Tensor:
-        """Rows of a batch; a round longer than one pass begins the order again."""
+        """Rows of this augmentor's n-th batch of the round; a round longer than one pass begins the order again."""
         bounds = batch_bounds(len(order), self._batch_rows)
         start, stop = bounds[batch % len(bounds)]
         return torch.from_numpy(order[start:stop])

@@ -68,3 +68,6 @@ class RandomMember:
 
     def load_state(self, state: MemberState) -> None:
         self._stream.position = state.scalars["stream"]
+
+    def complaints(self) -> tuple[str, ...]:
+        return ()

@@ -4,14 +4,16 @@ Actors are not restarted by Ray: a member that dies takes the round with it, and
 last checkpoint, so that a loss never leaves the members at different rounds.
 """
 
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import ray
 import torch
 from ray.exceptions import (
-    ActorDiedError,
-    ActorUnavailableError,
+    NodeDiedError,
+    ObjectLostError,
+    OutOfMemoryError,
     RayActorError,
     RayTaskError,
     WorkerCrashedError,
@@ -19,22 +21,34 @@ from ray.exceptions import (
 
 from pipelines.closed_loop.augmentors import LoopAugmentor
 from pipelines.closed_loop.checkpoint import LoopState, MemberState
-from pipelines.closed_loop.crew import AUGMENTOR_NAME, TRAINER_NAME
+from pipelines.closed_loop.crew import AUGMENTOR_NAME, TRAINER_NAME, name_complaints
 from pipelines.closed_loop.errors import CrewLostError
 from pipelines.closed_loop.trainer_worker import TrainerWorker
+from pipelines.executor import WorkerResources
+from pipelines.ray_session import node_resources, placement_error, total_resources, workers_that_fit
 
-_LOST = (ActorDiedError, ActorUnavailableError, RayActorError, WorkerCrashedError)
+_LOST = (RayActorError, WorkerCrashedError, NodeDiedError, ObjectLostError, OutOfMemoryError)
+"""A member, its node, or what it had made is gone; `RayActorError` covers actors that died or cannot be reached."""
+_POOL = "closed loop"
 
 
 class _AugmentorActor:
-    """Builds its augmentor where it runs, with one torch thread, and passes calls on."""
+    """Builds its augmentor where it runs, with few torch threads, and passes calls on.
 
-    def __init__(self, build: Callable[[], LoopAugmentor], torch_threads: int) -> None:
+    It is built in a call of its own and not in the constructor: Ray takes an error there for the actor's death.
+    """
+
+    _augmentor: LoopAugmentor
+
+    def setup(self, build: Callable[[], LoopAugmentor], torch_threads: int) -> None:
         torch.set_num_threads(torch_threads)
         self._augmentor = build()
 
     def produce(self, round_index: int, first_batch: int, n_batches: int, weights: Any) -> Any:
         return self._augmentor.produce(round_index, first_batch, n_batches, weights)
+
+    def complaints(self) -> tuple[str, ...]:
+        return self._augmentor.complaints()
 
     def state(self) -> MemberState:
         return self._augmentor.state()
@@ -46,7 +60,9 @@ class _AugmentorActor:
 class _TrainerActor:
     """Builds its trainer where it runs and passes calls on; chunks arrive as arguments that Ray has resolved."""
 
-    def __init__(self, build: Callable[[], TrainerWorker], torch_threads: int) -> None:
+    _trainer: TrainerWorker
+
+    def setup(self, build: Callable[[], TrainerWorker], torch_threads: int) -> None:
         torch.set_num_threads(torch_threads)
         self._trainer = build()
 
@@ -67,26 +83,51 @@ class _TrainerActor:
 
 
 class RayCrew:
-    """Augmentor and trainer actors; handles are object references."""
+    """Augmentor and trainer actors; handles are object references.
+
+    Args:
+        build_augmentors: Build one augmentor each, where its actor runs.
+        build_trainer: Builds the trainer, where its actor runs.
+        resources: What each member needs.
+        wait_for_room_s: How long to wait for what other pools (or a lost crew) give back.
+
+    Raises:
+        PoolError: if the members cannot be placed.
+        CrewLostError: if one dies while it is built; what a builder itself raises comes as it is.
+    """
 
     def __init__(
         self,
-        build_augmentors: list[Callable[[], LoopAugmentor]],
+        build_augmentors: Sequence[Callable[[], LoopAugmentor]],
         build_trainer: Callable[[], TrainerWorker],
-        augmentor_resources: dict[str, float],
-        trainer_resources: dict[str, float],
-        torch_threads: int = 1,
+        resources: WorkerResources,
+        wait_for_room_s: float = 15.0,
     ) -> None:
-        augmentor_class = ray.remote(_AugmentorActor)
-        trainer_class = ray.remote(_TrainerActor)
-        fixed = {"max_restarts": 0, "max_task_retries": 0}
-        self._augmentors = [
-            augmentor_class.options(**fixed, **augmentor_resources).remote(build, torch_threads)
-            for build in build_augmentors
-        ]
-        self._trainer = trainer_class.options(**fixed, **trainer_resources).remote(
-            build_trainer, torch_threads
-        )
+        wait_for_placement(len(build_augmentors) + 1, resources, wait_for_room_s)
+        options = {
+            "num_cpus": resources.num_cpus,
+            "num_gpus": resources.num_gpus,
+            "max_restarts": 0,
+            "max_task_retries": 0,
+        }
+        augmentor_class = ray.remote(_AugmentorActor).options(**options)
+        self._augmentors = [augmentor_class.remote() for _ in build_augmentors]
+        self._trainer = ray.remote(_TrainerActor).options(**options).remote()
+        builds = [build_trainer, *build_augmentors]
+        try:
+            self._get_all(
+                [
+                    member.setup.remote(build, resources.torch_threads)
+                    for member, build in zip(self._members, builds, strict=True)
+                ]
+            )
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def _members(self) -> list[Any]:
+        return [self._trainer, *self._augmentors]
 
     @property
     def n_augmentors(self) -> int:
@@ -108,35 +149,73 @@ class RayCrew:
         return self._trainer.weights.remote()
 
     def ready(self, handles: list[Any]) -> Any:
-        done, _ = ray.wait(handles, num_returns=1)
+        done, _ = ray.wait(handles, num_returns=1, fetch_local=False)
         return done[0]
 
     def get(self, handle: Any) -> Any:
+        """See `Crew.get`. What a member raised is raised here, with the member's traceback as its cause."""
         try:
             return ray.get(handle)
         except RayTaskError as error:
-            cause = error.cause
-            if isinstance(cause, _LOST):
-                raise CrewLostError(f"an actor of the loop died: {cause}") from error
-            raise error.as_instanceof_cause() from error
+            origin = _origin(error)
+            if isinstance(origin, _LOST):
+                raise CrewLostError(f"a member of the loop was lost: {_one_line(origin)}") from error
+            raise origin from error
         except _LOST as error:
-            raise CrewLostError(f"an actor of the loop died: {error}") from error
+            raise CrewLostError(f"a member of the loop was lost: {_one_line(error)}") from error
+
+    def complaints(self) -> tuple[str, ...]:
+        return name_complaints(self._get_all([member.complaints.remote() for member in self._augmentors]))
 
     def state(self, rounds_done: int) -> LoopState:
-        names = [TRAINER_NAME, *(AUGMENTOR_NAME.format(index=i) for i in range(self.n_augmentors))]
-        handles = [member.state.remote() for member in [self._trainer, *self._augmentors]]
-        return LoopState(
-            rounds_done, {name: self.get(handle) for name, handle in zip(names, handles, strict=True)}
-        )
+        states = self._get_all([member.state.remote() for member in self._members])
+        return LoopState(rounds_done, dict(zip(self._names(), states, strict=True)))
 
     def load_state(self, state: LoopState) -> None:
-        handles = [self._trainer.load_state.remote(state.members[TRAINER_NAME])]
-        for index, augmentor in enumerate(self._augmentors):
-            handles.append(augmentor.load_state.remote(state.members[AUGMENTOR_NAME.format(index=index)]))
-        for handle in handles:
-            self.get(handle)
+        self._get_all(
+            [
+                member.load_state.remote(state.members[name])
+                for name, member in zip(self._names(), self._members, strict=True)
+            ]
+        )
 
     def close(self) -> None:
         """Kill the actors, so that their resources are free for the next stage."""
-        for member in [self._trainer, *self._augmentors]:
-            ray.kill(member)
+        if ray.is_initialized():
+            for member in self._members:
+                ray.kill(member, no_restart=True)
+
+    def _names(self) -> list[str]:
+        return [TRAINER_NAME, *(AUGMENTOR_NAME.format(index=index) for index in range(self.n_augmentors))]
+
+    def _get_all(self, handles: list[Any]) -> list[Any]:
+        return [self.get(handle) for handle in handles]
+
+
+def _origin(error: RayTaskError) -> BaseException:
+    """What went wrong in the first place: an error travels on through the calls that waited for its result."""
+    origin: BaseException = error
+    while isinstance(origin, RayTaskError) and isinstance(origin.cause, BaseException):
+        origin = origin.cause
+    return origin
+
+
+def _one_line(error: BaseException) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"
+
+
+def wait_for_placement(members: int, resources: WorkerResources, wait_for_room_s: float) -> None:
+    """Wait until all members can be placed: the loop cannot begin with fewer.
+
+    Raises:
+        PoolError: at once if the nodes are too small, else if there is still no room after `wait_for_room_s`.
+    """
+    started_s = time.monotonic()
+    while True:
+        nodes, available = node_resources()
+        if workers_that_fit(resources, nodes, available) >= members:
+            return
+        possible = workers_that_fit(resources, nodes, total_resources(nodes)) >= members
+        if not possible or time.monotonic() - started_s >= wait_for_room_s:
+            raise placement_error(_POOL, members, members, resources, nodes, available)
+        time.sleep(0.1)

@@ -28,7 +28,10 @@ class TrainingReport:
 
 
 def round_metrics(report: TrainingReport) -> dict[str, Any]:
-    """The round in one flat line: means of the augmentor's numbers over its iterations, and the trainer's."""
+    """The round in one flat line: means of the augmentor's numbers over its iterations, and the trainer's.
+
+    What is not a number is left out: JSON has no word for it.
+    """
     line: dict[str, Any] = {
         "epoch": report.round_index,
         "iteration": report.lifter_steps,
@@ -44,8 +47,12 @@ def round_metrics(report: TrainingReport) -> dict[str, Any]:
     names = sorted({name for metrics in report.augmentor_metrics for name in metrics})
     for name in names:
         values = [metrics[name] for metrics in report.augmentor_metrics if name in metrics]
-        line[name] = sum(values) / len(values)
-    line.update({f"validation_{name}": value for name, value in report.validation.items()})
+        mean = sum(values) / len(values)
+        if math.isfinite(mean):
+            line[name] = mean
+    line.update(
+        {f"validation_{name}": value for name, value in report.validation.items() if math.isfinite(value)}
+    )
     return line
 
 

@@ -92,6 +92,9 @@ class ClosedLoopSettings(_Settings):
     mode: Literal["sync", "async"] = "sync"
     max_staleness: int = Field(2, ge=0)
     """async: the estimator is at most this many updates past the one that a chunk was made against."""
+    collapse_restarts: int = Field(3, ge=0)
+    """Restarts from the last good checkpoint, with another seed, after a collapse of the learned augmentor; one more
+    collapse ends the loop. 0 only tells of a collapse, and so does the preset `released`, as published."""
     augmentors: int = Field(1, ge=1)
     chunk_batches: int = Field(32, ge=1)
     checkpoint_every_rounds: int = knob(1, ge=1)
@@ -110,4 +113,10 @@ class ClosedLoopSettings(_Settings):
             max_staleness=self.max_staleness,
             checkpoint_every_rounds=self.checkpoint_every_rounds,
             lifter_steps=self.lifter_steps,
+            collapse_restarts=0 if self._is_released else self.collapse_restarts,
         )
+
+    @property
+    def _is_released(self) -> bool:
+        chosen = self.augmentor
+        return isinstance(chosen, PoseAugAugmentation) and chosen.resolved.preset == "released"

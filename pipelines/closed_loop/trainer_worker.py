@@ -29,6 +29,8 @@ class TrainerOrder:
     seed: int
     flip_real: bool = False
     validate_every_rounds: int = 1
+    first_round: int = 0
+    """The round that schedules by epoch count as their first: rounds before it are pretraining."""
 
 
 class TrainerWorker:
@@ -51,6 +53,7 @@ class TrainerWorker:
             len(real), order.batch_rows, order.seed, "trainer.real", drop_short=order.diet != "alternate"
         )
         self._version = 0
+        self._fed_of_round = (-1, 0.0)
         self._best_error_mm = float("inf")
         self._best_weights: Tensor | None = None
 
@@ -76,24 +79,38 @@ class TrainerWorker:
 
     def pretrain(self, round_index: int) -> TrainingReport:
         """One pass over the real poses."""
+        self._begin_epoch(round_index)
         losses = [self._real_step() for _ in range(self._stream.batches_per_pass) if not self._full()]
-        return self._report(round_index, losses, None, 0)
+        return self._report(round_index, losses, None, 0, round_is_whole=True)
 
     def consume(
         self, round_index: int, chunks: list[PoseChunk], share: float
     ) -> tuple[TrainingReport, WeightBuffer]:
-        """Train on chunks and on `share` of a pass over the real poses; what comes of it, and the weights after it."""
+        """Train on chunks and on `share` of a pass over the real poses; what comes of it, and the weights after it.
+
+        The shares of a round add up to 1; the estimator is validated when they do, not after every chunk.
+
+        Raises:
+            LifterInputError: if the loss is no longer a number.
+        """
+        self._begin_epoch(round_index)
         chunk = join_chunks(chunks)
         staleness = self._version - chunk.lifter_version
         if self._order.diet == "alternate":
             losses = self._alternate(round_index, chunk, share)
         else:
             losses = self._mixed(chunk)
-        return self._report(round_index, losses, chunk, staleness), self.weights()
+        fed_round, fed = self._fed_of_round
+        self._fed_of_round = (round_index, share + (fed if fed_round == round_index else 0.0))
+        whole = self._fed_of_round[1] > 1.0 - 1e-6
+        return self._report(round_index, losses, chunk, staleness, whole), self.weights()
 
     def weights(self) -> WeightBuffer:
         """The estimator as one flat, versioned buffer."""
         return flatten_state(self._trainer.lifter, self._version)
+
+    def _begin_epoch(self, round_index: int) -> None:
+        self._trainer.begin_epoch(max(0, round_index - self._order.first_round))
 
     def _full(self) -> bool:
         return self._order.lifter_steps is not None and self._trainer.steps >= self._order.lifter_steps
@@ -124,7 +141,8 @@ class TrainerWorker:
         joints = torch.from_numpy(chunk.joints_root_m)
         keypoints = torch.from_numpy(chunk.keypoints_screen)
         losses: list[float] = []
-        for fakes in np.array_split(np.arange(len(chunk)), len(chunk.batch_rows)):
+        n_fakes = 0 if self._order.diet == "real" else len(chunk)
+        for fakes in np.array_split(np.arange(n_fakes), len(chunk.batch_rows)):
             if self._full():
                 break
             rows = torch.from_numpy(self._stream.next()[: self._order.batch_rows - len(fakes)])
@@ -156,11 +174,16 @@ class TrainerWorker:
         )
 
     def _report(
-        self, round_index: int, losses: list[float], chunk: PoseChunk | None, staleness: int
+        self,
+        round_index: int,
+        losses: list[float],
+        chunk: PoseChunk | None,
+        staleness: int,
+        round_is_whole: bool,
     ) -> TrainingReport:
         if losses:
             self._version += 1
-        validation = self._validate(round_index) if losses else {}
+        validation = self._validate(round_index) if losses and (round_is_whole or self._full()) else {}
         return TrainingReport(
             round_index=round_index,
             version=self._version,
@@ -207,6 +230,7 @@ class TrainerWorker:
             state.scalars["trainer"],
         )
         self._version = state.scalars["version"]
+        self._fed_of_round = (-1, 0.0)
         self._stream.position = state.scalars["stream_position"]
         best = state.scalars["best_error_mm"]
         self._best_error_mm = float("inf") if best is None else best

@@ -156,8 +156,8 @@ def test_resume_after_a_kill_in_mid_round_gives_the_same_numbers(kind: str, tmp_
     settings = KINDS[kind]()
     undisturbed, expected = finish(settings, tmp_path / "undisturbed")
 
-    def doomed() -> Crew:
-        crew = crew_factory(CrewPlan(settings, "in memory", 1, SEED), on_ray=False)()
+    def doomed(attempt: int) -> Crew:
+        crew = crew_factory(CrewPlan(settings, "in memory", 1, SEED), on_ray=False)(attempt)
         assert isinstance(crew, InProcessCrew)
         return _DoomedCrew(crew.augmentors, crew.trainer)
 
