@@ -22,10 +22,17 @@ def pairs_as_arrow(dataset: "Dataset") -> arrow_dataset.FileSystemDataset:
     paths = [store.arrow_path(entry.path) for entry in entries]
     source = arrow_dataset.dataset(paths, format="parquet", filesystem=store.arrow_filesystem())
     schemas = [fragment.physical_schema for fragment in source.get_fragments()]
-    merged = pa.unify_schemas([schema.remove_metadata() for schema in schemas]).with_metadata(
-        schemas[0].metadata
+    return arrow_dataset.dataset(
+        paths, format="parquet", filesystem=store.arrow_filesystem(), schema=_common_schema(schemas)
     )
-    return source.replace_schema(merged)
+
+
+def _common_schema(schemas: Sequence[pa.Schema]) -> pa.Schema:
+    """Every column of any file; one that a file lacks may be null."""
+    merged = pa.unify_schemas([schema.remove_metadata() for schema in schemas])
+    everywhere = set.intersection(*(set(schema.names) for schema in schemas))
+    fields = [field if field.name in everywhere else field.with_nullable(True) for field in merged]
+    return pa.schema(fields, metadata=schemas[0].metadata)
 
 
 def pairs_as_ray(dataset: "Dataset", columns: Sequence[str] | None = None, **options: Any) -> Any:

@@ -121,10 +121,7 @@ class LocalStore:
     @contextmanager
     def scratch(self) -> Iterator[Path]:
         folder = self._root / SCRATCH_FOLDER / uuid.uuid4().hex
-        try:
-            folder.mkdir(parents=True)
-        except OSError as error:
-            raise _failed("make", folder, error) from error
+        _make_folder(folder)
         try:
             yield folder
         finally:
@@ -205,6 +202,17 @@ def _replace_tree(source: Path, full: Path) -> None:
             os.rename(full, away)
         shutil.rmtree(away, ignore_errors=True)
     raise OSError(errno.EBUSY, "other writers keep replacing this folder", str(full))
+
+
+def _make_folder(folder: Path) -> None:
+    """Makes a folder and its parents, although another writer may just remove an empty parent."""
+    for attempts_left in reversed(range(10)):
+        try:
+            folder.mkdir(parents=True)
+            return
+        except OSError as error:
+            if not (isinstance(error, FileNotFoundError) and attempts_left):
+                raise _failed("make", folder, error) from error
 
 
 def _remove_if_empty(folder: Path) -> None:

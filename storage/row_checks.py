@@ -62,7 +62,7 @@ def pair_faults(batch: PoseBatch, tolerance_px: float) -> Iterator[RowFault]:
 
 
 def _projection_fault(batch: PoseBatch, usable: np.ndarray, tolerance_px: float) -> RowFault:
-    """Rows whose 3D does not project onto their 2D, beyond the noise that they record; missing keypoints aside."""
+    """Rows whose 3D does not project onto their 2D, beyond recorded noise; missing keypoints aside."""
     error_px = np.zeros((len(batch), batch.skeleton.n_joints), np.float32)
     rows = np.flatnonzero(usable)
     if len(rows):

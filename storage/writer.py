@@ -17,7 +17,7 @@ import numpy as np
 from poses.batch import PoseBatch
 from poses.motion import MotionClip
 from poses.skeleton import Skeleton
-from storage.commit import FileEntry, UnitCommit, put_commit, read_commit
+from storage.commit import FileEntry, UnitCommit, commit_path, put_commit, read_commit
 from storage.digests import content_name, local_tree_digest, stored_tree
 from storage.errors import DatasetError
 from storage.object_store import ObjectStore
@@ -63,6 +63,7 @@ class UnitWriter:
                 f"unit {unit_id!r}: wanted 1 <= row_group_rows <= max_file_rows, got {row_group_rows} and"
                 f" {max_file_rows}"
             )
+        commit_path(run_id, unit_id)  # refuses ids that cannot name a file, before any work is done
         self._store, self._run_id, self._unit_id, self._skeleton = store, run_id, unit_id, skeleton
         self._writer_id = writer_id or uuid.uuid4().hex
         self._max_file_rows = max_file_rows // row_group_rows * row_group_rows

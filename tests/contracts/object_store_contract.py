@@ -123,3 +123,13 @@ class ObjectStoreContract:
             assert pq.read_table(file)["x"].to_pylist() == [1, 2, 3]
         table = pq.read_table(store.arrow_path("pairs/t.parquet"), filesystem=store.arrow_filesystem())
         assert table.num_rows == 3
+
+    def test_scratch_folders_of_many_writers_do_not_collide(self, store: ObjectStore) -> None:
+        def write(number: int) -> None:
+            with store.scratch() as folder:
+                (folder / "f").write_bytes(b"x" * number)
+                store.adopt_file(folder / "f", f"pairs/{number}")
+
+        with ThreadPoolExecutor(8) as pool:
+            list(pool.map(write, range(1, 60)))
+        assert [store.size_bytes(f"pairs/{number}") for number in range(1, 60)] == list(range(1, 60))

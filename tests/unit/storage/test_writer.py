@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from poses.batch import PoseBatch
 from poses.skeleton import load_skeleton
 from storage.commit import commit_path, list_commits, read_commit
-from storage.errors import CommitConflictError, DatasetError, ManifestError
+from storage.errors import CommitConflictError, DatasetError, ManifestError, StoreError
 from storage.local_store import LocalStore
 from storage.manifest import publish_manifest
 from storage.object_store import ObjectStore, open_store
@@ -124,6 +124,11 @@ def test_rejections_and_quarantine_are_counted_and_kept(tmp_path: Path) -> None:
     assert commit.quarantined == 2
     publish_manifest(store, "run", [commit], SKELETON)
     assert list(Dataset.open(tmp_path).quarantined_rows()) == rows
+
+
+def test_an_id_that_cannot_name_a_file_is_refused_before_any_work(tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match="choose a shorter"):
+        UnitWriter(open_store(tmp_path), "run", "x" * 300, SKELETON)
 
 
 def test_an_empty_unit_is_committed(tmp_path: Path) -> None:
