@@ -74,7 +74,7 @@ numbers = st.lists(st.floats(-1e6, 1e6), max_size=20)
 
 
 @given(numbers, numbers)
-@settings(max_examples=50)
+@settings(max_examples=50, deadline=None)
 def test_ranges_add_up(left: list[float], right: list[float]) -> None:
     merged = ValueRange.of(np.asarray(left)).merged(ValueRange.of(np.asarray(right)))
     whole = ValueRange.of(np.asarray(left + right))

@@ -7,7 +7,7 @@ from storage.paths import checked_path, name_part
 
 
 @given(st.text(min_size=1, max_size=40))
-@settings(max_examples=200)
+@settings(max_examples=60, deadline=None)
 def test_a_checked_path_stays_below_the_root(path: str) -> None:
     try:
         checked = checked_path(path)
@@ -23,7 +23,7 @@ def test_a_checked_path_stays_below_the_root(path: str) -> None:
 
 
 @given(st.text(min_size=1, max_size=40), st.text(min_size=1, max_size=40))
-@settings(max_examples=200)
+@settings(max_examples=60, deadline=None)
 def test_different_ids_have_different_names(first: str, second: str) -> None:
     def name(identifier: str) -> str | None:
         try:
