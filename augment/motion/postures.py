@@ -74,9 +74,13 @@ def seated(thigh_deg: float, shank_deg: float, lean_deg: float) -> Posture:
 
 
 def stance(generator: np.random.Generator) -> Posture:
-    """Standing with the feet at some width and turn."""
-    width_deg = float(generator.uniform(-1, 9))
-    return both_sides({"hip_abduction": width_deg, "hip_rotation": float(generator.uniform(-16, 2))})
+    """Standing with the feet at some width and turn, the knees straight or a little bent."""
+    width_deg, turn_deg = float(generator.uniform(-1, 9)), float(generator.uniform(-16, 2))
+    posture = both_sides({"hip_abduction": width_deg, "hip_rotation": turn_deg})
+    for side in SIDES:
+        knee_deg = float(generator.uniform(2, 24))
+        posture |= leg(side, 0.45 * knee_deg, 0.55 * knee_deg, 0.0)
+    return posture
 
 
 def upright() -> Posture:

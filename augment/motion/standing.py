@@ -22,13 +22,15 @@ def pick_side(generator: np.random.Generator) -> tuple[str, str]:
 
 def gesture(body: Body, times_s: np.ndarray, generator: np.random.Generator) -> Performance:
     """Standing and talking: a sequence of arm postures, looks and shifts of weight."""
-    timeline = Timeline(facing(generator) | stance(generator) | random_arms(generator))
+    feet = stance(generator)
+    timeline = Timeline(facing(generator) | feet | random_arms(generator))
     while timeline.now_s < times_s[-1]:
         twist_deg = float(generator.uniform(-25, 25))
         weight_deg = float(generator.normal(0, 4))
         posture = look(generator) | trunk_lean(float(generator.uniform(-4, 14)))
         posture |= {"thoracic_rotation": twist_deg, "pelvis_list": weight_deg, "lumbar_side": -weight_deg}
         posture |= {"left_hip_abduction": 4 + weight_deg, "right_hip_abduction": 4 - weight_deg}
+        posture |= _keep_legs(feet | posture)
         if generator.random() < 0.75:
             posture |= random_arms(generator)
         timeline.move(generator.uniform(0.5, 1.2), posture).hold(generator.uniform(0.1, 0.9))
