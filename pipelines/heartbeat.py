@@ -65,16 +65,30 @@ class HeartbeatWriter:
     """Writes the heartbeat every two seconds at most, and at the end.
 
     Args:
+        units_before: Units that are done already.
+        units_left: Units to do; with none left the counts of the last attempt stay.
         clock: Seconds since 1970; tests pass their own.
     """
 
     def __init__(
-        self, store: ObjectStore, run_id: str, units_before: int, clock: Callable[[], float] = time.time
+        self,
+        store: ObjectStore,
+        run_id: str,
+        units_before: int,
+        units_left: int,
+        clock: Callable[[], float] = time.time,
     ) -> None:
         self._store, self._path, self._clock = store, heartbeat_path(run_id), clock
         self._units_before = units_before
         self._started_s = self._written_s = clock()
+        self._ended_s: float | None = None
         self._units_done = self._rows_done = 0
+        last = read_heartbeat(store, run_id) if units_left == 0 else None
+        if last is not None:
+            self._units_before, self._started_s = last.units_before, last.started_unix_s
+            self._units_done, self._rows_done = last.units_done, last.rows_done
+            self._ended_s = last.updated_unix_s
+            return
         self._write("running")
 
     def unit_done(self, rows: int) -> None:
@@ -97,7 +111,7 @@ class HeartbeatWriter:
         beat = Heartbeat(
             state=state,
             started_unix_s=self._started_s,
-            updated_unix_s=self._written_s,
+            updated_unix_s=self._written_s if self._ended_s is None else self._ended_s,
             units_before=self._units_before,
             units_done=self._units_done,
             rows_done=self._rows_done,

@@ -45,6 +45,7 @@ class ImportSettings(BaseModel):
     view: ViewSettings = ViewSettings()
     keep_sequences: bool = True
     files_per_unit: int = Field(4, ge=1)
+    """Files of one clip that make a unit; a file of many clips (npz) is a unit by itself."""
     clips_per_unit: int = Field(16, ge=1)
     bad_rows: BadRowPolicy = BadRowPolicy()
 
@@ -73,13 +74,8 @@ def plan_import(settings: ImportSettings, seed: int) -> Plan:
     files = _listed(discover(source, settings.options), root, settings)
     names = [_below(path, root) for path in files]
     units = [
-        Unit(
-            f"files-{start:06d}",
-            "import",
-            {"files": names[start : start + settings.files_per_unit]},
-            rows=len(names[start : start + settings.files_per_unit]),
-        )
-        for start in range(0, len(names), settings.files_per_unit)
+        Unit(f"files-{number:06d}", "import", {"files": group}, rows=len(group))
+        for number, group in enumerate(_grouped(names, settings.files_per_unit))
     ]
     digests = {name: file_digest(path) for name, path in zip(names, files, strict=True)}
     digests |= {_below(path, root): file_digest(path) for path in _skeleton_files(source)}
@@ -133,6 +129,14 @@ def _stage_factory(
             bad_rows=settings.bad_rows,
         ),
     )
+
+
+def _grouped(names: Sequence[str], files_per_unit: int) -> list[list[str]]:
+    """Files of one clip in groups; a file of many clips by itself."""
+    many = [name for name in names if name.lower().endswith(".npz")]
+    single = [name for name in names if not name.lower().endswith(".npz")]
+    groups = [single[start : start + files_per_unit] for start in range(0, len(single), files_per_unit)]
+    return [*groups, *([name] for name in many)]
 
 
 def _generate_units(settings: ImportSettings) -> list[Unit]:

@@ -1,6 +1,7 @@
 """Which part of a dataset a clip belongs to (source_train, target_hard, ...), and which camera rigs see that part."""
 
 import json
+import re
 from collections.abc import Mapping
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -12,6 +13,8 @@ from pipelines.errors import SettingsError
 from poses.identity import stable_id
 
 _ID_RANGE = 2.0**63
+_CUT = re.compile(r"@\d{6,}$")
+"""Importers put the first source frame after the key of a clip that they had to cut."""
 
 
 class SplitSettings(BaseModel):
@@ -53,7 +56,8 @@ class Split:
     def part_of(self, clip_key: str, subject: str) -> str | None:
         """The part of a clip; None if it is left out."""
         if self._listed is not None:
-            return self._listed.get(clip_key, "" if self._settings.unlisted == "keep" else None)
+            default = "" if self._settings.unlisted == "keep" else None
+            return self._listed.get(clip_key, self._listed.get(_CUT.sub("", clip_key), default))
         point = stable_id("part", self._settings.salt, subject) / _ID_RANGE
         reached = 0.0
         for part, share in self._settings.shares.items():

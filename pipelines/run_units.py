@@ -93,7 +93,7 @@ def run_units(
     context.progress.advance(plan.job, len(plan.units) - len(left))
     if resumed:
         context.progress.log(f"{plan.run_id}: {len(done)} of {len(plan.units)} units were done before")
-    beat = HeartbeatWriter(store, plan.run_id, len(plan.units) - len(left))
+    beat = HeartbeatWriter(store, plan.run_id, len(plan.units) - len(left), len(left))
 
     def on_result(commit: UnitCommit) -> None:
         done[commit.unit_id] = commit

@@ -11,9 +11,14 @@ from pathlib import Path
 
 import pytest
 
+from augment.motion.settings import MotionSettings
+from pipelines.context import RunContext
 from pipelines.errors import PoolError
 from pipelines.executor import Executor, RetryPolicy, WorkerResources
+from pipelines.import_motion import ImportSettings, run_import
 from pipelines.in_process import InProcessExecutor
+from pipelines.mass_augment import AugmentSettings, run_augment
+from pipelines.plan import Unit
 from pipelines.ray_pool import RayPoolExecutor, RayPoolSettings
 from pipelines.ray_session import RaySettings, connect, disconnect
 from storage.commit import list_commits
@@ -35,6 +40,10 @@ pytestmark = [pytest.mark.ray, pytest.mark.xdist_group("ray_pool")]
 
 RAY = RaySettings(num_cpus=2)
 RETRY = RetryPolicy(backoff_s=0.05)
+
+SMALL_SOURCE = ImportSettings(
+    motion=MotionSettings(n_clips=4, n_subjects=4, shortest_clip_s=1.0, longest_clip_s=1.5), clips_per_unit=2
+)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -62,12 +71,14 @@ def test_one_actor_writes_the_same_bytes(tmp_path: Path) -> None:
 
 
 def test_a_row_that_ends_its_worker_is_quarantined(tmp_path: Path) -> None:
-    report = run_and_publish(pool(2), tmp_path, Behaviour(crashing=frozenset({("u2", 17)})), count=3)
-    assert [bad.row for bad in report.bad_rows["u2"]] == [17]
+    report = run_and_publish(
+        pool(2, deaths_before_suspect=1), tmp_path, Behaviour(crashing=frozenset({("u2", 5)})), count=3
+    )
+    assert [bad.row for bad in report.bad_rows["u2"]] == [5]
     assert report.workers_lost >= 3
     dataset = Dataset.open(tmp_path)
     assert dataset.n_pairs == 3 * ROWS - 1
-    assert [(row.source, row.row) for row in dataset.quarantined_rows()] == [("u2", 17)]
+    assert [(row.source, row.row) for row in dataset.quarantined_rows()] == [("u2", 5)]
 
 
 def test_a_worker_killed_in_mid_unit_changes_nothing(tmp_path: Path) -> None:
@@ -89,16 +100,14 @@ def kill_worker_of(pid_file: Path) -> None:
     os.kill(int(pid_file.read_text()), signal.SIGKILL)
 
 
-def test_a_unit_that_hangs_is_ended_and_tried_again_elsewhere(tmp_path: Path) -> None:
-    executor = RayPoolExecutor(
-        RayPoolSettings(
-            workers=1, ray=RAY, retry=RETRY.model_copy(update={"unit_timeout_s": 0.5, "backoff_s": 0.01})
-        )
-    )
-    report = executor.run(
-        stage_factory(tmp_path, Behaviour(seconds=60.0)), units(1)[:1], lambda _: None, name="slow"
+def test_a_unit_that_hangs_is_ended_and_given_up_by_name(tmp_path: Path) -> None:
+    hanging = pool(1, unit_timeout_s=0.3, backoff_s=0.01, deaths_before_suspect=1)
+    units_without_rows = [Unit("slow", "made_up")]
+    report = hanging.run(
+        stage_factory(tmp_path, Behaviour(seconds=60.0)), units_without_rows, lambda _: None, name="slow"
     )
     assert report.failed[0].failure.error_class == "UnitTimeout"
+    assert report.workers_lost == 2
 
 
 @pytest.mark.parametrize(
@@ -118,6 +127,27 @@ def test_a_pool_that_cannot_be_placed_says_so(tmp_path: Path, wanted: WorkerReso
     assert time.monotonic() - started < 5.0
 
 
+def test_jobs_write_the_same_dataset_on_ray(tmp_path: Path) -> None:
+    made: dict[str, list[str]] = {}
+    for name, executor in (("in_process", InProcessExecutor()), ("ray", pool(2))):
+        source, copies = tmp_path / name / "source", tmp_path / name / "augmented"
+        run_import(SMALL_SOURCE, RunContext(str(source), executor, seed=3))
+        augment = AugmentSettings.model_validate(
+            {
+                "source": str(source),
+                "parts": None,
+                "augmentor": {"kind": "wide"},
+                "copies": 2,
+                "copies_per_unit": 1,
+            }
+        )
+        run_augment(augment, RunContext(str(copies), executor, seed=3))
+        manifests = [Dataset.open(source).manifest, Dataset.open(copies).manifest]
+        made[name] = [entry.sha256 for manifest in manifests for entry in manifest.files]
+    assert made["ray"] == made["in_process"]
+    assert len(made["ray"]) >= 6
+
+
 def test_the_pool_gives_its_actors_back(tmp_path: Path) -> None:
     import ray
 
@@ -130,6 +160,7 @@ def test_the_pool_gives_its_actors_back(tmp_path: Path) -> None:
 
 DRIVER = """
 import sys
+from pipelines.plan import Unit
 from pipelines.ray_pool import RayPoolExecutor, RayPoolSettings
 from pipelines.ray_session import RaySettings
 from tests.contracts.executor_cases import Behaviour, stage_factory, units

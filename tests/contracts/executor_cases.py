@@ -21,7 +21,7 @@ from storage.object_store import open_store
 from storage.quarantine import QuarantinedRow
 from storage.writer import UnitWriter
 
-ROWS = 32
+ROWS = 8
 RUN = "test-run"
 
 
