@@ -221,7 +221,7 @@ def main() -> NoReturn:
             raise
         from jobs.redaction import redacted_text
 
-        kind, message = type(error).__name__, redacted_text(str(error))
+        kind, message = type(error).__name__, _without_traceback(redacted_text(str(error)))
         print(f"{kind}: {message}", file=sys.stderr)
         if "--json" in arguments:
             print(json.dumps({"ok": False, "error": kind, "message": message}))
@@ -230,6 +230,12 @@ def main() -> NoReturn:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise SystemExit(FAILED) from None
     raise SystemExit(DONE)
+
+
+def _without_traceback(message: str) -> str:
+    """A worker's traceback, which some errors carry, is for --debug."""
+    words, traceback, _ = message.partition("\nTraceback (most recent call last):")
+    return f"{words}\n(--debug shows where)" if traceback else words
 
 
 def exit_code_of(error: PosemillError) -> int:

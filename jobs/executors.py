@@ -15,7 +15,7 @@ class InProcessSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     kind: Literal["in_process"] = "in_process"
-    retry: RetryPolicy = RetryPolicy()
+    retry: RetryPolicy = Field(default_factory=RetryPolicy)
 
 
 class RaySettings(BaseModel):
@@ -24,7 +24,7 @@ class RaySettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     kind: Literal["ray"] = "ray"
-    pool: RayPoolSettings = RayPoolSettings()
+    pool: RayPoolSettings = Field(default_factory=RayPoolSettings)
 
 
 ExecutorSettings = Annotated[InProcessSettings | RaySettings, Field(discriminator="kind")]

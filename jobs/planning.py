@@ -16,7 +16,7 @@ from pydantic import BaseModel
 from jobs.executors import InProcessSettings, RaySettings, executor_settings
 from jobs.recipe import Recipe, load_recipe
 from jobs.report.formatting import bytes_text, duration_text
-from jobs.verbs import plan_function, run_function, settings_of
+from jobs.verbs import plan_function, run_function, settings_of, verb_of
 from pipelines.context import RunContext
 from pipelines.executor import BadRowPolicy, ExecutionReport, ResultCallback, StageFactory, WorkerResources
 from pipelines.in_process import InProcessExecutor
@@ -25,7 +25,7 @@ from pipelines.progress import Progress
 from storage.commit import UnitCommit
 
 _PROBED_UNITS = 2
-_RESOURCES, _BAD_ROWS = WorkerResources(), BadRowPolicy()
+_RESOURCES, _BAD_ROWS = WorkerResources(), BadRowPolicy.model_validate({})
 
 
 class ProbeDone(Exception):  # noqa: N818 - it is no error
@@ -111,10 +111,29 @@ def plan_recipe(name_or_path: str, changes: Sequence[str] = (), probe: bool = Tr
     found = planner(settings, recipe.head.seed)
     plan: Plan = found[0] if isinstance(found, tuple) else found
     kinds = dict(Counter(unit.kind for unit in plan.units))
-    measured = _probe(recipe, settings) if probe else None
+    measured = _probe(recipe, settings) if probe and verb_of(recipe).has_units else None
+    workers = min(workers, len(plan.units))
     return PlanSummary(
-        recipe.head.job, recipe.head.out, plan.run_id, kinds, min(workers, len(plan.units)), measured
+        recipe.head.job, recipe.head.out, plan.run_id, kinds, workers, measured, _remarks(settings)
     )
+
+
+def _remarks(settings: BaseModel) -> list[str]:
+    """What a build does after its import, whose units stand above."""
+    from pipelines.build import BuildSettings
+
+    if not isinstance(settings, BuildSettings):
+        return []
+    names = list(settings.variants())
+    rounds = settings.loop.rounds + settings.loop.pretrain_rounds
+    found = ["these are the units of the import; after it come"]
+    found.append(
+        f"  loops     {len(names)} ({', '.join(names)}) x {len(settings.seeds)} seeds, {rounds} rounds each"
+    )
+    if settings.augment is not None:
+        parts = ", ".join(settings.augment.parts or ("every part",))
+        found.append(f"  augment   {settings.augment.copies} copies of {parts}")
+    return [*found, f"  evaluate  {', '.join(settings.evaluate.protocols)}"]
 
 
 def _workers(settings: InProcessSettings | RaySettings) -> int:

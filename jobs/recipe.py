@@ -183,10 +183,18 @@ def quoted_change(dotted: str, value: str) -> str:
     return f"{dotted}={json.dumps(value)}"
 
 
+def given_yaml(recipe: Recipe) -> str:
+    """The recipe with the command line's changes, as YAML, without secrets; what `posemill resume` reads."""
+    return _dumped(recipe.values)
+
+
 def resolved_yaml(recipe: Recipe, settings: BaseModel) -> str:
-    """The recipe with every default filled in, as YAML, without secrets."""
-    values = {**recipe.head.model_dump(mode="json"), **settings.model_dump(mode="json")}
-    return yaml.safe_dump(redacted(values), sort_keys=False, allow_unicode=True, width=110)
+    """The recipe with every default filled in, as YAML, without secrets; for readers."""
+    return _dumped({**recipe.head.model_dump(mode="json"), **settings.model_dump(mode="json", by_alias=True)})
+
+
+def _dumped(values: Mapping[str, Any]) -> str:
+    return yaml.safe_dump(redacted(dict(values)), sort_keys=False, allow_unicode=True, width=110)
 
 
 class _StrictLoader(yaml.SafeLoader):

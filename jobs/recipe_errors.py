@@ -140,13 +140,21 @@ def _data_path(location: Sequence[int | str], values: Any, missing_last: bool) -
     path: list[int | str] = []
     at = values
     for i, part in enumerate(location):
-        in_list = isinstance(at, list | tuple) and isinstance(part, int) and part < len(at)
-        if in_list or (isinstance(at, Mapping) and part in at):
-            at = at[part]
-            path.append(part)
-        elif missing_last and i == len(location) - 1:
+        found, inside = _step(at, part)
+        if found:
+            at = inside
+        if found or (missing_last and i == len(location) - 1):
             path.append(part)
     return path
+
+
+def _step(at: Any, part: int | str) -> tuple[bool, Any]:
+    """Whether a mapping or list has this part, and what stands there."""
+    if isinstance(at, Mapping):
+        return part in at, at.get(part)
+    if isinstance(at, list | tuple) and isinstance(part, int):
+        return part < len(at), at[part] if part < len(at) else None
+    return False, None
 
 
 def _under(path: Sequence[int | str]) -> str:

@@ -1,4 +1,4 @@
-"""Runs a recipe: settings, executor and progress in, `recipe.yaml`, `run.json` and the report beside the data out."""
+"""Runs a recipe: settings, executor and progress in; the recipe, `run.json` and the report beside the data out."""
 
 import json
 import platform
@@ -17,7 +17,7 @@ from jobs.errors import RecipeError
 from jobs.executors import InProcessSettings, executor_settings, make_executor
 from jobs.locate import datasets_of_run, joined
 from jobs.progress import BarProgress, LineProgress, progress_for
-from jobs.recipe import Recipe, load_recipe, recipe_from_text, resolved_yaml
+from jobs.recipe import Recipe, given_yaml, load_recipe, recipe_from_text, resolved_yaml
 from jobs.redaction import HIDDEN, redacted
 from jobs.report.formatting import duration_text
 from jobs.verbs import run_function, settings_of
@@ -25,7 +25,7 @@ from pipelines.context import RunContext
 from pipelines.progress import Progress
 from storage.object_store import ObjectStore, open_store
 
-RECIPE_FILE, RUN_FILE = "recipe.yaml", "run.json"
+RECIPE_FILE, RESOLVED_FILE, RUN_FILE = "recipe.yaml", "recipe_resolved.yaml", "run.json"
 _REPORTED_JOBS = ("build", "loop", "augment", "evaluate")
 
 
@@ -136,7 +136,7 @@ def _run(recipe: Recipe, accept_other_plan: bool, quiet: bool) -> RunOutcome:
     started = datetime.now(UTC)
     clock_s = time.monotonic()
     with _terminal(quiet, out_url) as terminal:
-        text = resolved_yaml(recipe, settings).encode()
+        text = given_yaml(recipe).encode()
         clock = StageClock(terminal, lambda: store.put_if_absent(RECIPE_FILE, text))
         context = RunContext(out_url, executor, recipe.head.seed, clock, accept_other_plan)
         try:
@@ -144,6 +144,7 @@ def _run(recipe: Recipe, accept_other_plan: bool, quiet: bool) -> RunOutcome:
         finally:
             executor.close()
         store.write_bytes(RECIPE_FILE, text)
+        store.write_bytes(RESOLVED_FILE, resolved_yaml(recipe, settings).encode())
         seconds = time.monotonic() - clock_s
         facts = _facts(recipe, workers, started, seconds)
         _write_run_file(store, recipe, facts, clock.seconds, result)

@@ -20,14 +20,18 @@ class Verb:
     settings: str
     run: str
     plan: str | None = None
+    has_units: bool = False
+    """Whether an executor does its work, or that of its first step, unit by unit; such a job can be probed."""
 
 
 VERBS: dict[str, Verb] = {
-    "build": Verb("pipelines.build", "BuildSettings", "run_build", "plan_build"),
-    "import": Verb("pipelines.import_motion", "ImportSettings", "run_import", "plan_import"),
+    "build": Verb("pipelines.build", "BuildSettings", "run_build", "plan_build", has_units=True),
+    "import": Verb("pipelines.import_motion", "ImportSettings", "run_import", "plan_import", has_units=True),
     "loop": Verb("jobs.loop_recipe", "LoopRecipeSettings", "run_loop_recipe", "plan_loop_recipe"),
-    "augment": Verb("pipelines.mass_augment", "AugmentSettings", "run_augment", "plan_augment"),
-    "train": Verb("pipelines.train", "TrainSettings", "run_train", None),
+    "augment": Verb(
+        "pipelines.mass_augment", "AugmentSettings", "run_augment", "plan_augment", has_units=True
+    ),
+    "train": Verb("pipelines.train", "TrainSettings", "run_train", "plan_train"),
     "evaluate": Verb("pipelines.evaluate", "EvaluateSettings", "run_evaluate", None),
 }
 

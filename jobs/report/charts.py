@@ -94,9 +94,9 @@ def viewpoint_map(share: Float[np.ndarray, "E A"], css: str, peak: float, descri
         svg.rectangle(plot.left, plot.top, plot.x(180) - plot.left, plot.y(-90) - plot.top, "map", ' rx="4"'),
     ]
     level = np.ceil(np.sqrt(np.clip(share / (peak or 1), 0, 1)) * _VIEW_LEVELS).astype(int)
-    for e, a in zip(*np.nonzero(level), strict=True):
-        left, right = plot.x(AZIMUTH_EDGES_DEG[a]), plot.x(AZIMUTH_EDGES_DEG[a + 1])
-        top, bottom = plot.y(ELEVATION_EDGES_DEG[e + 1]), plot.y(ELEVATION_EDGES_DEG[e])
+    for e, a in np.argwhere(level).tolist():
+        left, right = (plot.x(float(edge)) for edge in AZIMUTH_EDGES_DEG[a : a + 2])
+        bottom, top = (plot.y(float(edge)) for edge in ELEVATION_EDGES_DEG[e : e + 2])
         parts.append(
             svg.rectangle(
                 left + 0.4, top + 0.4, right - left - 0.8, bottom - top - 0.8, f"cell {css} l{level[e, a]}"

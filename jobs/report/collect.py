@@ -135,7 +135,7 @@ def _counts(opened: Mapping[str, Dataset]) -> list[RowCount]:
     }
     return [
         RowCount(titles.get(name, name), dataset.manifest.rows, dataset.manifest.rejected)
-        for name, dataset in reversed(opened.items())
+        for name, dataset in reversed(list(opened.items()))
         if dataset.manifest.rejected or name == "augmented"
     ]
 

@@ -1,11 +1,11 @@
 """Reads `evaluation.json` into tables.
 
 Its rows are what `pipelines.evaluate` writes (`part`, `rig`, `protocol`, `metrics`), and where several estimators were
-compared also `variant` and `seed`. One variant gives a table of its metrics; several give a table of variants per
-protocol, by MPJPE. Numbers of different protocols never share a table.
+compared also `variant` and `seed`; `baseline` and `loop` name two of the variants. One variant gives a table of its
+metrics; several give a table of variants per protocol, by MPJPE. Numbers of different protocols never share a table.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -41,16 +41,21 @@ def evaluation_tables(document: Any) -> list[EvaluationTable]:
     rows = document.get("rows") if isinstance(document, Mapping) else None
     if not isinstance(rows, list) or not all(isinstance(row, Mapping) and "metrics" in row for row in rows):
         raise ReportError("evaluation.json: wanted {'rows': [{'part', 'rig', 'protocol', 'metrics'}, ...]}")
-    baseline = document.get("baseline")
+    baseline, own = document.get("baseline"), document.get("loop")
     protocols = dict.fromkeys(str(row.get("protocol", "")) for row in rows)
     tables: list[EvaluationTable] = []
     for protocol in protocols:
         chosen = [row for row in rows if str(row.get("protocol", "")) == protocol]
-        variants = list(dict.fromkeys(str(row.get("variant", "")) for row in chosen))
+        variants = _ordered(dict.fromkeys(str(row.get("variant", "")) for row in chosen), baseline, own)
         tables.append(
             _compare(protocol, chosen, variants, baseline) if len(variants) > 1 else _single(protocol, chosen)
         )
     return tables
+
+
+def _ordered(variants: Iterable[str], baseline: Any, own: Any) -> list[str]:
+    """The baseline first, the run's own loop last, the others between them as they come."""
+    return sorted(variants, key=lambda name: (name == own, name != baseline))
 
 
 def protocol_words(protocol: str, metric: str) -> str:

@@ -67,13 +67,15 @@ def split_single(
     batch = samples.get("source")
     if batch is None:
         return dict(samples), None
-    made = batch.source_id != batch.sample_id
-    if not made.any():
+    is_copy = batch.source_id != batch.sample_id
+    copies, originals = np.flatnonzero(is_copy), np.flatnonzero(~is_copy)
+    if not len(copies):
         return {"source": batch}, None
-    return {"source": batch.take(~made) if (~made).any() else None}, batch.take(made)
+    return {"source": batch.take(originals) if len(originals) else None}, batch.take(copies)
 
 
 def pose_sample(batch: PoseBatch | None) -> PoseSample | None:
+    """What the distributions need of a sample, without rows that hold NaN; None where nothing is left."""
     if batch is None or not len(batch):
         return None
     finite = np.isfinite(batch.joints_camera_m).all((1, 2)) & np.isfinite(batch.keypoints_px).all((1, 2))
@@ -87,7 +89,7 @@ def pose_sample(batch: PoseBatch | None) -> PoseSample | None:
 
 def pose_pairs(made: PoseBatch, source: Dataset, notes: list[str]) -> Iterator[PosePair]:
     """Augmented rows of different clips beside the rows that they were made from."""
-    copies = made.take(made.source_id != made.sample_id)
+    copies = made.take(np.flatnonzero(made.source_id != made.sample_id))
     if not len(copies):
         return
     order = np.random.default_rng(_SEED).permutation(len(copies))[:512]

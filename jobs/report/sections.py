@@ -228,12 +228,11 @@ def _per_sample(inputs: ReportInputs, compute: Any) -> dict[str, np.ndarray]:
 def _pair_panel(title: str, note: str, values: Mapping[str, np.ndarray], form: str) -> Panel:
     picture = charts.histogram_pair(values.get("source"), values.get("augmented"), f"{title}: {note}")
     summaries = {css: summarise(v) for css, v in values.items()}
-    numbers = (
-        (
-            "median",
-            *(form.format(summaries[c].median) if c in summaries else "" for c in ("source", "augmented")),
-        ),
-        ("9 in 10", *(_span(summaries[c], form) if c in summaries else "" for c in ("source", "augmented"))),
+    median = {css: form.format(summary.median) for css, summary in summaries.items()}
+    span = {css: _span(summary, form) for css, summary in summaries.items()}
+    numbers = tuple(
+        (name, found.get("source", ""), found.get("augmented", ""))
+        for name, found in (("median", median), ("9 in 10", span))
     )
     return Panel(title, picture, note, numbers)
 

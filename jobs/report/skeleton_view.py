@@ -164,17 +164,19 @@ def draw_image(
     points = np.where(np.isfinite(keypoints_px), keypoints_px, -1e4) * scale + corner
     points = np.clip(points, -SIZE, 2 * SIZE)
     frame = image_size_px * scale
-    parts = [svg.rectangle(*corner, *frame, "sensor", ' rx="3"')]
+    parts = [svg.rectangle(corner[0], corner[1], frame[0], frame[1], "sensor", ' rx="3"')]
     for third in (1 / 3, 2 / 3):
         x, y = corner + frame * third
         parts.append(svg.line(x, corner[1], x, corner[1] + frame[1], "thirds"))
         parts.append(svg.line(corner[0], y, corner[0] + frame[0], y, "thirds"))
     for parent, child in zip(skeleton.bone_parent_index, skeleton.bone_child_index, strict=True):
         css = f"limb thin {side_of(skeleton.joints[int(child)])}"
-        parts.append(svg.line(*points[int(parent)], *points[int(child)], css))
+        (x1, y1), (x2, y2) = points[[int(parent), int(child)]].tolist()
+        parts.append(svg.line(x1, y1, x2, y2, css))
     if "head" in skeleton.joints:
         radius = float(np.max(np.ptp(points, axis=0))) / 18
-        parts.append(svg.circle(*points[skeleton.index("head")], min(radius, 9.0), "joint head"))
+        x, y = points[skeleton.index("head")].tolist()
+        parts.append(svg.circle(x, y, min(radius, 9.0), "joint head"))
     return svg.picture(SIZE, SIZE, parts, description, "pose image")
 
 

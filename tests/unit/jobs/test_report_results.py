@@ -23,12 +23,14 @@ def row(part: str, value: float | None, **more: object) -> dict[str, object]:
 def test_variants_become_columns_and_seeds_a_spread() -> None:
     rows = [row("valid", v, variant="a", seed=i) for i, v in enumerate((10.0, 12.0))]
     rows += [row("valid", 9.0, variant="b", seed=0), row("hard", None, variant="b", seed=0)]
-    (table,) = evaluation_tables({"rows": rows, "baseline": "b"})
-    assert (table.rows, table.columns, table.baseline, table.seeds) == (("valid", "hard"), ("a", "b"), "b", 2)
-    np.testing.assert_allclose(table.mean, [[11, 9], [np.nan, np.nan]])
+    rows += [row("valid", 8.0, variant="c", seed=0)]
+    (table,) = evaluation_tables({"rows": rows, "baseline": "b", "loop": "a"})
+    assert (table.rows, table.columns) == (("valid", "hard"), ("b", "c", "a"))
+    assert (table.baseline, table.seeds) == ("b", 2)
+    np.testing.assert_allclose(table.mean, [[9, 8, 11], [np.nan] * 3])
     assert table.spread is not None
-    assert table.spread[0, 0] == pytest.approx(np.sqrt(2))
-    assert np.isnan(table.spread[0, 1])
+    assert table.spread[0, 2] == pytest.approx(np.sqrt(2))
+    assert np.isnan(table.spread[0, 0])
     assert "root joint counted (frame_mean_with_root)" in table.protocol
 
 
