@@ -143,6 +143,8 @@ class FrozenGenerator:
             torch.zeros(bones, BLOCK, device=device) for _ in range(3)
         )
         self._rotation = torch.zeros(3, 3, BLOCK, device=device)
+        entry = self._rotation
+        self._skew = ((entry[1, 2], entry[2, 0], entry[0, 1]), (entry[2, 1], entry[0, 2], entry[1, 0]))
 
     def _block(self, joints_m: Tensor, noise: Tensor, result: FrozenAugmented, start: int) -> None:
         rows = len(joints_m)
@@ -153,7 +155,7 @@ class FrozenGenerator:
         self._turn_bones()
         ratio = self._stretch_bones()
         self._place(translation)
-        result.joints_camera_m[start:stop] = self._placed[:, :, :rows].permute(2, 0, 1)
+        result.joints_camera_m[start:stop].view(rows, -1).copy_(self._placed.flatten(0, 1)[:, :rows].t())
         result.bone_angle_change[start:stop] = self._change[:, :rows].t()
         result.bone_length_ratio[start:stop] = ratio[:, :rows].t()
         result.axis_angle_rad[start:stop] = axis_angle[:, :rows].t()
@@ -164,16 +166,17 @@ class FrozenGenerator:
 
         Rows that the last block lacks keep what an earlier block left there; nobody reads their results.
         """
-        rows, root = len(joints_m), self.skeleton.root_index
-        relative = joints_m - joints_m[:, root : root + 1]
-        self._joints[:, :, :rows] = relative.permute(1, 2, 0)
+        rows = len(joints_m)
+        joints = self._joints.flatten(0, 1)[:, :rows]
+        joints.copy_(joints_m.reshape(rows, -1).t())
+        self._joints.sub_(self._joints[self.skeleton.root_index].clone())
         torch.index_select(self._joints, 0, self._index.child, out=self._bones)
         torch.index_select(self._joints, 0, self._index.parent, out=self._near)
         self._bones.sub_(self._near)
         lengths = self._norm(self._bones, self._lengths)
         pose_end, features = self._pose, self._features[:, :rows]
         noise_end = pose_end + self._noise
-        features[:, :, :pose_end] = relative.flatten(1)
+        features[:, :, :pose_end] = joints.t().contiguous()
         features[:, :, pose_end:noise_end] = noise.transpose(0, 1)
         features[1, :, noise_end : noise_end + self.skeleton.n_bones] = lengths[:, :rows].t()
 
@@ -199,10 +202,10 @@ class FrozenGenerator:
         turned.div_(self._norm(turned, self._scratch).unsqueeze(1))
         product = torch.mul(turned, directions, out=self._near)
         torch.sum(product, dim=1, out=self._change)
-        self._change.neg_().add_(1.0)
+        torch.sub(1.0, self._change, out=self._change)
         for bone in self._frozen_bones:
-            turned[bone] = directions[bone]
-            self._change[bone] = 0.0
+            turned[bone].copy_(directions[bone])
+            self._change[bone].zero_()
 
     def _stretch_bones(self) -> Tensor:
         """Turned bones get their new lengths; root-relative joints follow. Returns the ratios (G, rows)."""
@@ -219,16 +222,14 @@ class FrozenGenerator:
         translation[2].square_()
         squared = axis_angle.square().sum(0).clamp_min_(1e-12)
         angle = squared.sqrt()
-        sine_ratio, cosine_ratio = angle.sin().div_(angle), angle.cos().neg_().add_(1.0).div_(squared)
+        sine_ratio, cosine_ratio = angle.sin().div_(angle), angle.cos().sub_(1.0).div_(-squared)
         rotation = torch.mul(axis_angle.unsqueeze(1), axis_angle.unsqueeze(0), out=self._rotation)
         rotation.mul_(cosine_ratio)
-        diagonal = 1.0 - cosine_ratio * squared
-        cross = axis_angle * sine_ratio
-        for axis in range(3):
-            after, last = (axis + 1) % 3, (axis + 2) % 3
-            rotation[axis, axis] += diagonal
-            rotation[after, last] -= cross[axis]
-            rotation[last, after] += cross[axis]
+        rotation.flatten(0, 1)[::4].add_(angle.cos_())
+        cross = torch.mul(axis_angle, sine_ratio)
+        for minus, plus, entry in zip(*self._skew, cross, strict=True):
+            minus.sub_(entry)
+            plus.add_(entry)
         return axis_angle, translation
 
     def _place(self, translation: Tensor) -> None:
