@@ -190,7 +190,7 @@ def _augment(settings: BuildSettings, context: RunContext, out: str) -> dict[str
     chosen = settings.loop.augmentor
     if settings.augment is None or chosen.kind == "none":
         return {}
-    augmentor: dict[str, Any] = {"kind": chosen.kind, "checkpoint": f"{out}/{LOOP}/augmentor.safetensors"}
+    augmentor: dict[str, Any] = {"kind": "trained", "checkpoint": f"{out}/{LOOP}/augmentor.safetensors"}
     if chosen.kind == "random":
         augmentor = {"kind": chosen.preset}
     values = {**settings.augment.model_dump(mode="json"), "source": f"{out}/{SOURCE}", "augmentor": augmentor}
