@@ -110,9 +110,10 @@ class RayCrew:
             "max_restarts": 0,
             "max_task_retries": 0,
         }
-        augmentor_class = ray.remote(_AugmentorActor).options(**options)
-        self._augmentors = [augmentor_class.remote() for _ in build_augmentors]
-        self._trainer = ray.remote(_TrainerActor).options(**options).remote()
+        augmentor_class: Any = ray.remote(_AugmentorActor)
+        trainer_class: Any = ray.remote(_TrainerActor)
+        self._augmentors: list[Any] = [augmentor_class.options(**options).remote() for _ in build_augmentors]
+        self._trainer: Any = trainer_class.options(**options).remote()
         builds = [build_trainer, *build_augmentors]
         try:
             self._get_all(
