@@ -21,7 +21,7 @@ from storage.object_store import open_store
 from storage.quarantine import QuarantinedRow
 from storage.writer import UnitWriter
 
-ROWS = 8
+ROWS = 4
 RUN = "test-run"
 
 
@@ -42,6 +42,9 @@ class Behaviour:
     setup_error: str = ""
     seconds: float = 0.0
     pid_folder: str = ""
+
+
+NORMAL = Behaviour()
 
 
 class MadeUpStage:
@@ -102,7 +105,7 @@ class MadeUpStage:
         )
 
 
-def stage_factory(url: str | Path, behaviour: Behaviour = Behaviour()) -> StageFactory:
+def stage_factory(url: str | Path, behaviour: Behaviour = NORMAL) -> StageFactory:
     """Makes the stage on a worker."""
     return partial(MadeUpStage, str(url), behaviour)
 
@@ -113,10 +116,17 @@ def units(count: int = 6) -> list[Unit]:
 
 
 def run_and_publish(
-    executor: Executor, url: Path, behaviour: Behaviour = Behaviour(), count: int = 6
+    executor: Executor,
+    url: Path,
+    behaviour: Behaviour = NORMAL,
+    count: int = 6,
+    told: list[str] | None = None,
 ) -> ExecutionReport:
-    """Run all units and publish them."""
-    report = executor.run(stage_factory(url, behaviour), units(count), lambda _: None, name="test")
+    """Run all units and publish them; the ids of the results go to `told`."""
+    names: list[str] = [] if told is None else told
+    report = executor.run(
+        stage_factory(url, behaviour), units(count), lambda commit: names.append(commit.unit_id), name="test"
+    )
     publish_manifest(open_store(url), RUN, report.commits, load_skeleton("h36m_16"))
     return report
 

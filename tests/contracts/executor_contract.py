@@ -15,37 +15,34 @@ from tests.contracts.executor_cases import ROWS, Behaviour, digests, run_and_pub
 class ExecutorContract:
     """Subclass it and provide a fixture `executor`."""
 
-    def test_same_bytes_as_the_plain_loop(self, executor: Executor, tmp_path: Path) -> None:
+    def test_same_bytes_as_the_plain_loop_and_each_result_told_once(
+        self, executor: Executor, tmp_path: Path
+    ) -> None:
         reference = run_and_publish(InProcessExecutor(), tmp_path / "reference")
-        report = run_and_publish(executor, tmp_path / "out")
-        assert digests(report) == digests(reference)
-        assert Dataset.open(tmp_path / "out").n_pairs == 6 * ROWS
-
-    def test_results_are_told_once_each(self, executor: Executor, tmp_path: Path) -> None:
         told: list[str] = []
-        executor.run(
-            stage_factory(tmp_path), units(4), lambda commit: told.append(commit.unit_id), name="test"
-        )
-        assert sorted(told) == ["u0", "u1", "u2", "u3"]
+        report = run_and_publish(executor, tmp_path / "out", told=told)
+        assert digests(report) == digests(reference)
+        assert sorted(told) == [f"u{index}" for index in range(6)]
+        assert Dataset.open(tmp_path / "out").n_pairs == 6 * ROWS
 
     def test_a_raising_row_is_quarantined_and_the_innocent_kept(
         self, executor: Executor, tmp_path: Path
     ) -> None:
-        poison = Behaviour(raising=frozenset({("u1", 5), ("u1", 7), ("u4", 0)}))
+        poison = Behaviour(raising=frozenset({("u1", 1), ("u1", 3), ("u4", 0)}))
         report = run_and_publish(executor, tmp_path, poison)
         assert {unit: [bad.row for bad in rows] for unit, rows in report.bad_rows.items()} == {
-            "u1": [5, 7],
+            "u1": [1, 3],
             "u4": [0],
         }
         dataset = Dataset.open(tmp_path)
         assert dataset.n_pairs == 6 * ROWS - 3
         kept = sorted((row.source, row.row, row.reason) for row in dataset.quarantined_rows())
-        assert kept[0] == ("u1", 5, "ValueError: poison in row 5")
+        assert kept[0] == ("u1", 1, "ValueError: poison in row 1")
         assert len(kept) == 3
 
     def test_fail_on_bad_row_names_it(self, executor: Executor, tmp_path: Path) -> None:
-        poison = Behaviour(raising=frozenset({("u1", 5)}))
-        with pytest.raises(BadRowError, match="unit u1, row 5: ValueError: poison in row 5"):
+        poison = Behaviour(raising=frozenset({("u1", 2)}))
+        with pytest.raises(BadRowError, match="unit u1, row 2: ValueError: poison in row 2"):
             executor.run(
                 stage_factory(tmp_path, poison),
                 units(2),
