@@ -6,7 +6,7 @@ the largest single gain listed for its domain. We solve for the box exactly (its
 included) where PoseDA scales by the root's depth, and where no target 2D is at hand the boxes come from a
 wide synthetic distribution (`BoxSettings`).
 
-The solution is one Newton iteration per row on (x, y, depth): for a given depth the box's centre is piecewise
+The solution is a Newton iteration per row on (x, y, depth): for a given depth the box's centre is piecewise
 linear in x and y, and its size falls with depth. Everything is elementwise; a row that has converged is
 frozen, so that the result does not depend on the rows around it.
 """
@@ -28,7 +28,7 @@ from poses.randomness import RowRandom
 
 PURPOSE = "placement"
 NO_PLACE = "no_place_for_the_box"
-MAX_ITERATIONS = 40
+MAX_ITERATIONS = 15
 BLOCK_ROWS = 2048
 
 
@@ -151,34 +151,49 @@ def _solve(boxes: _Boxes, tolerance: float) -> tuple[Tensor, Tensor]:
     done = torch.zeros_like(tz, dtype=torch.bool)
     for _ in range(MAX_ITERATIONS):
         depth = boxes.z + tz
-        (miss_x, slope_x, low_x, high_x), (miss_y, slope_y, low_y, high_y) = (
-            _center(points, shift, depth, wanted)
-            for points, shift, wanted in ((boxes.x, tx, boxes.wanted[0]), (boxes.y, ty, boxes.wanted[1]))
-        )
-        size = torch.maximum((high_x - low_x) * boxes.focal[0], (high_y - low_y) * boxes.focal[1])
-        error = torch.maximum((miss_x * boxes.focal[0]).abs(), (miss_y * boxes.focal[1]).abs())
+        across = _Span.of(boxes.x, tx, depth, boxes.wanted[0], boxes.focal[0])
+        down = _Span.of(boxes.y, ty, depth, boxes.wanted[1], boxes.focal[1])
+        is_wide = across.size >= down.size
+        size = torch.where(is_wide, across.size, down.size)
+        error = torch.maximum(across.off.abs() * boxes.focal[0], down.off.abs() * boxes.focal[1])
         error = torch.maximum(error, (size - boxes.wanted[2]).abs())
         done = done | (error < 0.5 * tolerance)
         if bool(done.all()):
             break
-        # size is about proportional to 1 / depth of the joints that span the box, which are near the nearest one
-        further = tz + (tz - boxes.nearest + 0.3) * (size / boxes.wanted[2] - 1.0)
-        further = torch.maximum(further, boxes.nearest)
-        grown = further / tz
-        tx = torch.where(done, tx, (tx - miss_x / slope_x) * grown)
-        ty = torch.where(done, ty, (ty - miss_y / slope_y) * grown)
-        tz = torch.where(done, tz, further)
+        slope = torch.where(is_wide, across.size_by_depth, down.size_by_depth)
+        # Newton's step on 1 / size, which is nearly linear in the depth
+        step = size * (1.0 - size / boxes.wanted[2]) / torch.clamp(slope, max=-1e-9)
+        step = torch.maximum(torch.maximum(tz + step, 0.5 * (tz + boxes.nearest)), boxes.nearest) - tz
+        tx = torch.where(done, tx, tx - across.off / across.off_by_shift + across.shift_by_depth * step)
+        ty = torch.where(done, ty, ty - down.off / down.off_by_shift + down.shift_by_depth * step)
+        tz = torch.where(done, tz, tz + step)
     return torch.stack([tx, ty, tz], dim=1), done
 
 
-def _center(
-    points: Tensor, shift: Tensor, depth: Tensor, wanted: Tensor
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """How far the box's centre is off along one axis, its slope in the shift, and the box's two ends."""
-    image = (points + shift) / depth
-    (low, at_low), (high, at_high) = image.min(dim=0), image.max(dim=0)
-    near = 1.0 / depth.gather(0, torch.stack([at_low, at_high]))
-    return (low + high) / 2 - wanted, (near[0] + near[1]) / 2, low, high
+@dataclass(frozen=True)
+class _Span:
+    """The box along one image axis, and how it changes. `size` is on the screen, `off` on the plane at depth 1.
+
+    `shift_by_depth` keeps the centre in place while the depth changes; `size_by_depth` is the slope along that way.
+    """
+
+    off: Tensor
+    off_by_shift: Tensor
+    shift_by_depth: Tensor
+    size: Tensor
+    size_by_depth: Tensor
+
+    @staticmethod
+    def of(points: Tensor, shift: Tensor, depth: Tensor, wanted: Tensor, focal: Tensor) -> "_Span":
+        image = (points + shift) / depth
+        (low, at_low), (high, at_high) = image.min(dim=0), image.max(dim=0)
+        near_low, near_high = 1.0 / depth.gather(0, torch.stack([at_low, at_high]))
+        by_shift = (near_low + near_high) / 2
+        shift_by_depth = (low * near_low + high * near_high) / 2 / by_shift
+        by_depth = low * near_low - high * near_high + (near_high - near_low) * shift_by_depth
+        return _Span(
+            (low + high) / 2 - wanted, by_shift, shift_by_depth, (high - low) * focal, by_depth * focal
+        )
 
 
 class PlacementAugmentor:
