@@ -16,14 +16,14 @@ from pipelines.closed_loop.crew import Crew, CrewFactory, InProcessCrew
 from pipelines.closed_loop.errors import CollapseError, CrewLostError
 from pipelines.closed_loop.loop import run_loop
 from pipelines.closed_loop.reports import MetricsLog, TrainingReport
-from pipelines.closed_loop.settings import PoseAugAugmentation
+from pipelines.closed_loop.settings import PoseAugAugmentation, RandomAugmentation
 from pipelines.closed_loop.source_data import LoopData
 from pipelines.progress import RecordingProgress
 from storage.object_store import open_store
 from tests.unit.pipelines.closed_loop.loop_parts import feedback_loop, poseaug_loop, source_poses
 
 ROWS = 40
-SETTINGS = feedback_loop(rounds=5, batches_per_round=2)
+SETTINGS = feedback_loop(augmentor=RandomAugmentation(preset="narrow"), rounds=5, batches_per_round=2)
 
 
 @pytest.fixture(autouse=True)
