@@ -7,7 +7,7 @@ the machine disturb less than the wall clock; on a GPU both sides are timed by t
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor
@@ -191,7 +191,7 @@ def _poses(rows: int, device: str) -> Tensor:
     return joints.to(device)
 
 
-def _in_turns(runs: dict[str, Callable[[], object]], device: str, repeats: int) -> dict[str, float]:
+def _in_turns(runs: Mapping[str, Callable[[], object]], device: str, repeats: int) -> dict[str, float]:
     """Fastest repeat of each run, in seconds; the runs take turns."""
     best = {name: float("inf") for name in runs}
     for run in runs.values():

@@ -21,6 +21,8 @@ from poses.randomness import RowRandom
 
 Normalisation = Literal["frozen", "batch"]
 PURPOSE = "poseaug"
+SCORE_DECIMALS = 4
+"""Scores are computed in float64 and rounded: the last bits of a product depend on a row's place in its batch."""
 
 
 class PoseAugAugmentor:
@@ -31,7 +33,7 @@ class PoseAugAugmentor:
         seed: Run seed; noise is a function of (seed, row id, copy).
         normalisation: 'frozen' folds the running statistics: fast, a row's result depends on the row alone.
             'batch' uses the statistics of each batch, as the published code does in training (its only mode).
-        record_scores: Add the discriminators' scores as columns; nearly doubles the cost.
+        record_scores: Add the discriminators' scores as columns; more than doubles the cost.
         dtype: Of the matrix products in frozen mode.
     """
 
@@ -52,6 +54,8 @@ class PoseAugAugmentor:
         self._device = next(trained.generator.parameters()).device
         self._frozen = FrozenGenerator(trained.generator, dtype) if normalisation == "frozen" else None
         self._by_batch = _with_batch_statistics(trained.generator)
+        self._part_scorer = copying.deepcopy(trained.body_part_discriminator).double()
+        self._projection_scorer = copying.deepcopy(trained.projection_discriminator).double()
 
     def augment(self, batch: PoseBatch, copy: int) -> Augmented:
         """One augmented pose per row, seen by the row's own camera.
@@ -121,10 +125,12 @@ class PoseAugAugmentor:
         intrinsics = torch.from_numpy(screen_intrinsics(batch.camera_px)).to(self._device)
         keypoints = project(made.joints_camera_m, intrinsics, self._trained.settings.compat, clamp=True)
         with torch.no_grad():
-            return {
-                "augment_score_3d": _numpy(self._trained.body_part_discriminator(made.joints_camera_m)),
-                "augment_score_2d": _numpy(self._trained.projection_discriminator(keypoints)[:, 0]),
-            }
+            part_scores = self._part_scorer(made.joints_camera_m.double())
+            projection_scores = self._projection_scorer(keypoints.double())[:, 0]
+        return {
+            "augment_score_3d": _numpy(part_scores.round(decimals=SCORE_DECIMALS).float()),
+            "augment_score_2d": _numpy(projection_scores.round(decimals=SCORE_DECIMALS).float()),
+        }
 
 
 def _with_batch_statistics(generator: PoseAugGenerator) -> PoseAugGenerator:
