@@ -60,7 +60,8 @@ class PlacementAugmentorSettings(BaseModel):
 class TrainedAugmentorSettings(BaseModel):
     """An augmentor that a loop trained, from the file that it wrote.
 
-    `trained` takes whatever the file holds; `poseaug` and `default` (posemill's own loop) insist on their kind.
+    `trained` takes whatever the file holds; `poseaug` and `default` (posemill's own loop) insist on their
+    kind.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

@@ -6,13 +6,13 @@ from pipelines.executor import BadRow, Failure
 class Bisection:
     """The search as a state machine: ask `next_range`, probe it anywhere, `record` what came of it.
 
-    A range that fails is halved; a single row that fails is bad. A single row on which the worker died is probed once
-    more before it is blamed, because workers die for other reasons as well.
+    A range that fails is halved; a single row that fails is bad. A single row on which the worker died is
+    probed once more before it is blamed, because workers die for other reasons as well.
 
     Args:
         n_rows: Rows of the unit, known to fail as a whole.
-        hopeless_after: The search is hopeless, and over, when this many rows are bad and no probe has passed yet: then
-            the fault is in the code or its surroundings, not in rows.
+        hopeless_after: The search is hopeless, and over, when this many rows are bad and no probe has passed
+            yet: then the fault is in the code or its surroundings, not in rows.
     """
 
     def __init__(self, n_rows: int, hopeless_after: int = 8) -> None:

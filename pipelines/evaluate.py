@@ -28,9 +28,9 @@ class EvaluateSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     checkpoint: str
-    """A lifter that `train` saved (`checkpoints/best.safetensors`)."""
+    """A lifter that `train` saved (`lifter.safetensors`)."""
     data: tuple[PairsSource, ...] = Field(min_length=1)
-    protocols: tuple[str, ...] = Field(DEFAULT_PROTOCOLS, min_length=1)
+    protocols: tuple[str, ...] = Field(default=DEFAULT_PROTOCOLS, min_length=1)
     flip: bool = False
     """Average with the mirrored prediction of the mirrored input."""
     device: str = knob("cpu")

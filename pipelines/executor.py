@@ -1,7 +1,8 @@
 """The interface of those who run units, and of the stages that do the work inside them.
 
-A stage is a plain class without Ray. The executor sets it up once per worker, hands it units, and owns retries, the
-search for bad rows and the count of what failed. In-process and Ray executors give the same bytes.
+A stage is a plain class without Ray. The executor sets it up once per worker, hands it units, and owns
+retries, the search for bad rows and the count of what failed. In-process and Ray executors give the same
+bytes.
 """
 
 from collections.abc import Callable, Sequence
@@ -22,8 +23,8 @@ class Failure:
     """Why a unit or a row failed, in words that survive a process boundary.
 
     Attributes:
-        kind: "raised" by the stage; "transient" (an OSError: retried); "whole_unit" (a UnitError: not searched for
-            rows); the worker "died"; or it "timed_out" and was ended.
+        kind: "raised" by the stage; "transient" (an OSError: retried); "whole_unit" (a UnitError: not
+            searched for rows); the worker "died"; or it "timed_out" and was ended.
         error_class: Name of the exception, or of the loss, such as "ActorDiedError".
         message: One line.
         traceback: The whole traceback, or "".
@@ -60,7 +61,8 @@ class Stage(Protocol):
         """Do a unit and commit it.
 
         Args:
-            bad_rows: Rows to leave out; the stage quarantines them, or counts them where the job skips bad rows.
+            bad_rows: Rows to leave out; the stage quarantines them, or counts them where the job skips bad
+                rows.
         """
         ...
 
@@ -83,18 +85,18 @@ class RetryPolicy(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    max_attempts: int = Field(4, ge=1)
+    max_attempts: int = Field(default=4, ge=1)
     """Attempts at a unit that meets transient errors, before it counts as failed."""
-    deaths_before_suspect: int = Field(2, ge=1)
+    deaths_before_suspect: int = Field(default=2, ge=1)
     """Worker deaths on one unit after which it is run alone; one more death there and it is searched for the row."""
-    backoff_s: float = Field(0.5, ge=0)
+    backoff_s: float = Field(default=0.5, ge=0)
     """Wait before the second attempt; doubles with each."""
-    max_backoff_s: float = Field(30.0, ge=0)
-    max_setup_failures: int = Field(3, ge=1)
+    max_backoff_s: float = Field(default=30.0, ge=0)
+    max_setup_failures: int = Field(default=3, ge=1)
     """Failures of `setup` in a row, without one success, that stop the job."""
-    max_failed_units_at_start: int = Field(3, ge=1)
+    max_failed_units_at_start: int = Field(default=3, ge=1)
     """So many units given up before a single one was done stop the job: the fault is not in the units."""
-    unit_timeout_s: float | None = Field(None, gt=0)
+    unit_timeout_s: float | None = Field(default=None, gt=0)
     """A unit that takes longer is ended with its worker (Ray only)."""
 
 
@@ -104,7 +106,7 @@ class BadRowPolicy(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     on_bad_row: OnBadRow = "quarantine"
-    max_bad_rows: int = Field(1000, ge=0)
+    max_bad_rows: int = Field(default=1000, ge=0)
     """More bad rows than this in one run stop it."""
 
 

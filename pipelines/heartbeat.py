@@ -1,7 +1,8 @@
 """Signs of life of a run, in a small file beside its plan, so that `status` works on a job that is dead.
 
-What is done stands in the commits; the heartbeat adds what they cannot tell: since when, how fast, what was tried again
-and what was given up. It is no part of the dataset, and two runs of one plan write different ones.
+What is done stands in the commits; the heartbeat adds what they cannot tell: since when, how fast, what was
+tried again and what was given up. It is no part of the dataset, and two runs of one plan write different
+ones.
 """
 
 import os

@@ -44,9 +44,9 @@ class ImportSettings(BaseModel):
     rigs: RigSettings = RigSettings()
     view: ViewSettings = ViewSettings()
     keep_sequences: bool = True
-    files_per_unit: int = Field(4, ge=1)
+    files_per_unit: int = Field(default=4, ge=1)
     """Files of one clip that make a unit; a file of many clips (npz) is a unit by itself."""
-    clips_per_unit: int = Field(16, ge=1)
+    clips_per_unit: int = Field(default=16, ge=1)
     bad_rows: BadRowPolicy = BadRowPolicy()
 
 

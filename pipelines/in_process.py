@@ -1,7 +1,7 @@
 """The executor without Ray: units one after the other in this process. For tests, notebooks and debugging.
 
-Same results as the Ray pool, and the same rules for retries and bad rows; only a row that ends the process ends it
-here too (the next run goes on after the units that are committed).
+Same results as the Ray pool, and the same rules for retries and bad rows; only a row that ends the process
+ends it here too (the next run goes on after the units that are committed).
 """
 
 import time

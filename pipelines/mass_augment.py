@@ -26,14 +26,14 @@ class AugmentSettings(BaseModel):
     parts: tuple[str, ...] | None = ("source_train",)
     """Parts to augment; None takes every row."""
     augmentor: AugmentorSettings
-    copies: int = Field(1, ge=1)
-    first_copy: int = Field(1, ge=1)
+    copies: int = Field(default=1, ge=1)
+    first_copy: int = Field(default=1, ge=1)
     """Number of the first copy; go on from where an earlier run ended to get other copies."""
-    rows_per_unit: int = Field(65_536, ge=1)
-    copies_per_unit: int = Field(4, ge=1)
+    rows_per_unit: int = Field(default=65_536, ge=1)
+    copies_per_unit: int = Field(default=4, ge=1)
     shuffle: bool = True
     """Write each unit's rows in a random order, so that readers may shuffle by block."""
-    micro_rows: int = Field(8192, ge=1)
+    micro_rows: int = Field(default=8192, ge=1)
     """Rows that the augmentor gets at once."""
     bad_rows: BadRowPolicy = BadRowPolicy()
     device: str = knob("cpu")

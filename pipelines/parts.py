@@ -26,7 +26,9 @@ class SplitSettings(BaseModel):
     """JSON with {"split": {part: [clip key, ...]}}; without a file the subject decides."""
     parts: tuple[str, ...] = ("source_*", "target_*")
     """Names or patterns of the parts to take from the file."""
-    shares: Mapping[str, float] = Field({"source_train": 0.7, "source_valid": 0.15, "target_subject": 0.15})
+    shares: Mapping[str, float] = Field(
+        default={"source_train": 0.7, "source_valid": 0.15, "target_subject": 0.15}
+    )
     """Share of subjects in each part, where the subject decides."""
     salt: str = ""
     """Another salt is another draw of subjects."""
@@ -71,7 +73,8 @@ def load_split(settings: SplitSettings) -> Split:
     """Read the split file, if there is one.
 
     Raises:
-        SettingsError: if the file is missing, is no split, has none of the parts, or puts a clip into two of them.
+        SettingsError: if the file is missing, is no split, has none of the parts, or puts a clip into two of
+        them.
     """
     if settings.file is None:
         return Split(settings, None)
@@ -120,7 +123,7 @@ class RigSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     by_part: Mapping[str, tuple[str, ...]] = Field(
-        {
+        default={
             "source_valid": ("h36m_like", "mpi_inf_3dhp_like"),
             "target_*": ("h36m_like", "mpi_inf_3dhp_like"),
             "*": ("h36m_like",),

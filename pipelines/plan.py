@@ -1,8 +1,9 @@
 """What a job is going to do, written down before it does it.
 
-A plan is the list of units of work and a `run_id`, a digest of everything that decides the result: recipe (less
-run-time knobs), seed, input digests, weight digests and code version. It is frozen in `runs/<run_id>/plan.json`;
-running the same plan again resumes it, another plan on the same output is refused with the difference in words.
+A plan is the list of units of work and a `run_id`, a digest of everything that decides the result: recipe
+(less run-time knobs), seed, input digests, weight digests and code version. It is frozen in
+`runs/<run_id>/plan.json`; running the same plan again resumes it, another plan on the same output is refused
+with the difference in words.
 """
 
 import hashlib
@@ -30,7 +31,8 @@ class Unit:
         unit_id: Unique in its plan; names the commit.
         kind: Which stage does it, such as "augment".
         payload: JSON values that tell the stage what to do.
-        rows: Number of rows that a bad unit can be searched by, numbered 0 to rows - 1; 0 if it cannot be split.
+        rows: Number of rows that a bad unit can be searched by, numbered 0 to rows - 1; 0 if it cannot be
+            split.
     """
 
     unit_id: str
@@ -174,7 +176,8 @@ def freeze_plan(store: ObjectStore, plan: Plan, accept_other_plan: bool = False)
     if others and not accept_other_plan:
         nearest = next((other for other in others if other.job == plan.job), others[0])
         raise PlanMismatchError(
-            f"{store.url}: holds another plan, {nearest.run_id}; wanted {plan.run_id}.\n{describe_difference(nearest, plan)}\n"
+            f"{store.url}: holds another plan, {nearest.run_id}; wanted {plan.run_id}.\n"
+            f"{describe_difference(nearest, plan)}\n"
             "Give another output, go back to the first recipe to resume it, or accept the other plan to add to it."
         )
     return not store.put_if_absent(plan_path(plan.run_id), plan_to_json(plan))

@@ -29,7 +29,7 @@ class PairsSource(BaseModel):
     """Names or patterns of the column `part`."""
     rigs: tuple[str, ...] = ("*",)
     """Names or patterns of the column `rig`."""
-    share: float = Field(1.0, gt=0)
+    share: float = Field(default=1.0, gt=0)
     """Weight of this source in every training batch."""
 
 

@@ -1,6 +1,7 @@
 """The executor on Ray: a pool of actors under a supervisor that owns every retry.
 
-Actors have max_restarts=0 and max_task_retries=0: Ray reports a loss, and `pipelines.supervision` decides. Paths
+Actors have max_restarts=0 and max_task_retries=0: Ray reports a loss, and `pipelines.supervision` decides.
+Paths
 travel, tensors stay in the actors: a task is a unit's description, an answer is its commit.
 """
 
@@ -50,11 +51,11 @@ class RayPoolSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    workers: int = Field(2, ge=1)
-    min_workers: int = Field(1, ge=1)
-    wait_for_nodes_s: float = Field(0.0, ge=0)
+    workers: int = Field(default=2, ge=1)
+    min_workers: int = Field(default=1, ge=1)
+    wait_for_nodes_s: float = Field(default=0.0, ge=0)
     """How long to wait for nodes (an autoscaler's) until `min_workers` fit."""
-    wait_for_room_s: float = Field(10.0, ge=0)
+    wait_for_room_s: float = Field(default=10.0, ge=0)
     """How long to wait for other pools to give back what the nodes have."""
     ray: RaySettings = RaySettings()
     retry: RetryPolicy = RetryPolicy()
@@ -130,7 +131,8 @@ class RayPoolExecutor:
         self.close()
 
     def _place(self, name: str, wanted: int, resources: WorkerResources) -> int:
-        """How many workers fit. Waits a little for what other pools just gave back, and for nodes as the settings say.
+        """How many workers fit. Waits a little for what other pools just gave back, and for nodes as the
+        settings say.
 
         Raises:
             PoolError: if fewer than `min_workers` fit after that.
@@ -271,7 +273,7 @@ class _Pool:
         call, task = member.call, member.task
         member.call, member.task, member.deadline_s = None, None, float("inf")
         try:
-            answer = ray.get(call)
+            answer: Any = ray.get(call)
         except RayTaskError:
             if task is not None:
                 raise

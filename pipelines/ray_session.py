@@ -22,10 +22,10 @@ class RaySettings(BaseModel):
 
     address: str | None = None
     """Of a running cluster ("auto", "ray://..."); None starts a private Ray on this machine and ends it afterwards."""
-    num_cpus: int | None = Field(None, ge=1)
+    num_cpus: int | None = Field(default=None, ge=1)
     """CPUs of a private Ray; None takes the machine's."""
-    num_gpus: int | None = Field(None, ge=0)
-    object_store_mb: int = Field(200, ge=80)
+    num_gpus: int | None = Field(default=None, ge=0)
+    object_store_mb: int = Field(default=200, ge=80)
     """Of a private Ray. Paths travel, tensors stay in the actors, so little is needed."""
     runtime_env: dict[str, Any] = {}
     """Passed on to Ray for a running cluster, such as {"working_dir": "."}."""

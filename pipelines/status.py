@@ -1,4 +1,4 @@
-"""The job `status`: how far a run is, from its files alone, so that it works on a job that runs elsewhere or is dead."""
+"""The job `status`: how far a run is, from its files alone, so that it works on a job that is dead."""
 
 import time
 from collections import Counter
@@ -23,8 +23,8 @@ class RunStatus:
     Attributes:
         run_id: Of its plan.
         job: Its verb.
-        condition: "waiting" before the first sign of life; "running"; "silent" if the last sign is half a minute
-            old (a unit takes long, or the job is dead: running it again goes on); "failed"; "done".
+        condition: "waiting" before the first sign of life; "running"; "silent" if the last sign is half a
+            minute old (a unit takes long, or the job is dead: running it again goes on); "failed"; "done".
         units_total, units_done: Of the plan; done means committed.
         rows: Pairs committed.
         quarantined: Rows in quarantine.

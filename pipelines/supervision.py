@@ -1,8 +1,9 @@
 """Who is tried when, and who is given up: the supervisor's decisions, without processes, clocks or Ray.
 
 Rules:
-- A worker that dies takes its unit back to the queue, with backoff. After `deaths_before_suspect` deaths the unit is a
-  suspect: it runs alone, with nothing else in flight. If the worker dies again, the unit is searched for the row.
+- A worker that dies takes its unit back to the queue, with backoff. After `deaths_before_suspect` deaths the
+  unit is a suspect: it runs alone, with nothing else in flight. If the worker dies again, the unit is
+  searched for the row.
 - An exception of the stage is searched for its row at once. Transient errors (OSError) are tried again first.
 - Bad rows found, the unit is run again without them and committed once, under its own id.
 """

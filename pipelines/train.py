@@ -44,14 +44,14 @@ class TrainSettings(BaseModel):
     """Chooses the best weights; never a test part."""
     lifter: LifterSettings = SimpleBaselineSettings()
     trainer: LifterTrainerSettings = LifterTrainerSettings()
-    batch_rows: int = Field(1024, ge=2)
-    steps: int = Field(3200, ge=1)
-    mirror_share: float = Field(0.0, ge=0.0, le=1.0)
+    batch_rows: int = Field(default=1024, ge=2)
+    steps: int = Field(default=3200, ge=1)
+    mirror_share: float = Field(default=0.0, ge=0.0, le=1.0)
     """Share of training rows that are mirrored, drawn anew in every batch."""
-    steps_per_epoch: int | None = Field(None, ge=1)
+    steps_per_epoch: int | None = Field(default=None, ge=1)
     """For schedules by epoch; None: one pass over the first source."""
-    validate_every: int = Field(200, ge=1)
-    checkpoint_every: int = Field(400, ge=1)
+    validate_every: int = Field(default=200, ge=1)
+    checkpoint_every: int = Field(default=400, ge=1)
     protocol: str = "frame_mean_with_root"
     metric: str = "mpjpe_mm"
     device: str = knob("cpu")
@@ -66,7 +66,8 @@ class TrainResult:
         lifter_path: Of the best weights, inside the output.
         best_step: Step at which they were taken.
         best_score: Their validation metric.
-        history: One entry per validation: step, train_loss (mean since the last one), learning_rate, the metric.
+        history: One entry per validation: step, train_loss (mean since the last one), learning_rate, the
+            metric.
     """
 
     run_id: str
@@ -113,7 +114,8 @@ def plan_train(settings: TrainSettings, seed: int) -> Plan:
 
 
 def run_train(settings: TrainSettings, context: RunContext) -> TrainResult:
-    """Train a lifter in this process, or go on with it; the weights that validate best become `lifter.safetensors`.
+    """Train a lifter in this process, or go on with it; the weights that validate best become
+    `lifter.safetensors`.
 
     Raises:
         SettingsError: if the data selection is empty, or training and validation data do not fit together.
@@ -277,5 +279,6 @@ def _rows_of_each(settings: TrainSettings) -> list[int]:
 def _check_skeletons(train: Skeleton, validation: Skeleton) -> None:
     if train.joints != validation.joints:
         raise SettingsError(
-            f"training data have skeleton {train.name!r}, validation data {validation.name!r}; import both with one skeleton"
+            f"training data have skeleton {train.name!r}, validation data {validation.name!r}; "
+            "import both with one skeleton"
         )

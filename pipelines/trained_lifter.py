@@ -78,8 +78,8 @@ def load_trained_lifter(url: str, device: str = "cpu") -> TrainedLifter:
     document = checkpoint.metadata
     if document.get("kind") != KIND:
         raise CheckpointError(
-            f"{url}: holds {document.get('kind', 'something else')!r}, wanted a lifter; give `checkpoints/best.safetensors` "
-            "of a train job"
+            f"{url}: holds {document.get('kind', 'something else')!r}, wanted a lifter; "
+            "give the `lifter.safetensors` of a train job or a loop"
         )
     settings: Any = TypeAdapter(LifterSettings).validate_python(document["lifter"])
     module = build_lifter(settings, Skeleton.from_dict(document["skeleton"]), seed=0)

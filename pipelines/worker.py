@@ -1,7 +1,8 @@
 """What a worker does with a task, in this process or in a Ray actor: exceptions become `Failure` values.
 
-This is the one place where any exception of a stage is caught: the supervisor decides what becomes of it, and nothing
-is lost, because a failure ends as a retry, a bad row with its traceback, or a unit that is given up by name.
+This is the one place where any exception of a stage is caught: the supervisor decides what becomes of it, and
+nothing is lost, because a failure ends as a retry, a bad row with its traceback, or a unit that is given up
+by name.
 """
 
 import traceback
@@ -59,7 +60,8 @@ class StageWorker:
 
     Args:
         stage_factory: Makes the stage, in the worker's process.
-        torch_threads: Threads of torch; one per CPU actor, or neighbours starve each other. 0 leaves them as they are.
+        torch_threads: Threads of torch; one per CPU actor, or neighbours starve each other. 0 leaves them as
+            they are.
     """
 
     def __init__(self, stage_factory: StageFactory, torch_threads: int = 0) -> None:

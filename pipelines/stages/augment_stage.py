@@ -1,8 +1,8 @@
 """The augment stage: rows of a pairs file through an augmentor, copy by copy, into new pairs.
 
-A unit is (source file, row range, copy range). Reading, computing and writing overlap: the writer works in a thread of
-its own. Everything random is a function of (seed, purpose, row id, copy), so how rows are cut into units and batches
-decides nothing but where they are written.
+A unit is (source file, row range, copy range). Reading, computing and writing overlap: the writer works in a
+thread of its own. Everything random is a function of (seed, purpose, row id, copy), so how rows are cut into
+units and batches decides nothing but where they are written.
 """
 
 from collections import Counter
@@ -42,7 +42,8 @@ class AugmentStageSettings:
         seed: Of all random numbers.
         augmentor: What makes the new pairs.
         parts: Parts of the source to augment; None takes every row.
-        shuffle: Write a unit's rows in a random order (by seed and row id), so that readers may shuffle by block.
+        shuffle: Write a unit's rows in a random order (by seed and row id), so that readers may shuffle by
+            block.
         micro_rows: Rows that the augmentor gets at once; halved when the GPU's memory runs out.
         on_bad_row: Whether bad rows are kept in quarantine or only counted.
         device: Of the augmentor.

@@ -1,4 +1,4 @@
-"""What the import and the generate stage do with every clip: name its part, keep the motion, and see it with cameras."""
+"""What import and generate stages do with every clip: name its part, keep the motion, see it with cameras."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass

@@ -41,7 +41,7 @@ def refuse_repeated_clips(store: ObjectStore, run_id: str) -> None:
     for clip in read_clip_table(store, run_id):
         if clip.key in first_file:
             raise PlanError(
-                f"clip {clip.key!r} comes from {first_file[clip.key]} and from {clip.source_file}; keys must be unique: "
-                "leave one out with options.exclude, or give the files other keys (options.index_csv)"
+                f"clip {clip.key!r} comes from {first_file[clip.key]} and from {clip.source_file}; "
+                "keys must be unique: leave one out with options.exclude, or give other keys with options.index_csv"
             )
         first_file[clip.key] = clip.source_file

@@ -21,10 +21,11 @@ class ViewSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    frame_step: int = Field(1, ge=1)
+    frame_step: int = Field(default=1, ge=1)
     """Every n-th frame becomes pairs; whole motions are kept in full."""
     validity: ValiditySettings = ValiditySettings(z_min_m=0.3, margin=0.5)
-    """Which pairs are used. A pose may leave the image by half its width: its keypoints are true, though a camera would
+    """Which pairs are used. A pose may leave the image by half its width: its keypoints are true, though a
+    camera would
     not see them all. Farther out, or close before the camera, projections grow without bound."""
 
 
@@ -61,8 +62,8 @@ def views(clip: MotionClip, part: str, rigs: Sequence[str], settings: ViewSettin
 
     Args:
         clip: Recentred as `recentred` does.
-        part: Goes into the column "part"; the rig's name goes into "rig", and the world's up axis in camera axes
-            (B, 3) into "up_camera".
+        part: Goes into the column "part"; the rig's name goes into "rig", and the world's up axis in camera
+            axes (B, 3) into "up_camera".
         rigs: Names of camera rigs.
         settings: Which frames, and what is rejected.
     """

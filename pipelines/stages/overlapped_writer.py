@@ -1,7 +1,9 @@
-"""Writing behind the stage's back: one thread encodes, digests and writes while the stage computes the next rows.
+"""Writing behind the stage's back: one thread encodes, digests and writes while the stage computes the next
+rows.
 
-Parquet encoding, hashing and file writes release the interpreter, so they cost the stage little on a machine with a
-core to spare. Rows arrive in the order in which they were added; the bytes are those of the writer alone.
+Parquet encoding, hashing and file writes release the interpreter, so they cost the stage little on a machine
+with a core to spare. Rows arrive in the order in which they were added; the bytes are those of the writer
+alone.
 """
 
 import queue
@@ -17,8 +19,8 @@ _STOP = None
 class OverlappedWriter:
     """Adds pairs to a `UnitWriter` from a thread; at most `depth` batches wait.
 
-    Leave the context (or call `flush`) before anything else is done with the writer. An error of the thread is raised
-    in the stage's thread by the next call.
+    Leave the context (or call `flush`) before anything else is done with the writer. An error of the thread
+    is raised in the stage's thread by the next call.
     """
 
     def __init__(self, writer: UnitWriter, depth: int = 4) -> None:

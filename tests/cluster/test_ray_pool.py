@@ -161,7 +161,8 @@ from pipelines.ray_pool import RayPoolExecutor, RayPoolSettings
 from pipelines.ray_session import RaySettings
 from tests.contracts.executor_cases import Behaviour, stage_factory, units
 executor = RayPoolExecutor(RayPoolSettings(workers=1, ray=RaySettings(num_cpus=1)))
-executor.run(stage_factory(sys.argv[1], Behaviour(seconds=0.3)), units(6), lambda c: print(c.unit_id, flush=True))
+executor.run(stage_factory(sys.argv[1], Behaviour(seconds=0.3)), units(6), lambda c: print(c.unit_id,
+flush=True))
 """
 
 

@@ -22,6 +22,7 @@ from storage.quarantine import QuarantinedRow
 from storage.writer import UnitWriter
 
 ROWS = 4
+CAMERA = (1000, 1000, 500, 500, 0, 0, 0, 0, 0, 1000, 1000)
 RUN = "test-run"
 
 
@@ -91,10 +92,10 @@ class MadeUpStage:
         return PoseBatch(
             skeleton=self._skeleton,
             sample_id=ids,
-            joints_camera_m=values.reshape(count, joints, 3) + np.float32([0, 0, 4]),
+            joints_camera_m=values.reshape(count, joints, 3) + np.asarray([0, 0, 4], np.float32),
             keypoints_px=values[:, : joints * 2].reshape(count, joints, 2) * 100 + 500,
             keypoint_confidence=np.ones((count, joints), np.float32),
-            camera_px=np.tile(np.float32([1000, 1000, 500, 500, 0, 0, 0, 0, 0, 1000, 1000]), (count, 1)),
+            camera_px=np.tile(np.asarray(CAMERA, np.float32), (count, 1)),
             source_id=ids,
             copy=np.zeros(count, np.int32),
             frame=np.asarray(rows, np.int32),

@@ -1,6 +1,5 @@
 """The jobs from end to end on a small embedded source, in this process."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -25,10 +24,10 @@ from tests.unit.pipelines.cases import context, make_source, small_import
 
 
 @pytest.fixture(scope="module")
-def source(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     url = tmp_path_factory.mktemp("source")
     make_source(url)
-    yield url
+    return url
 
 
 def augment_settings(source: Path, **changes: object) -> AugmentSettings:
@@ -146,10 +145,10 @@ class PoisonedAugmentor:
 
     name = "poisoned"
 
-    def __init__(self, inner, poison: int) -> None:  # noqa: ANN001
+    def __init__(self, inner, poison: int) -> None:
         self._inner, self._poison = inner, poison
 
-    def augment(self, batch, copy: int):  # noqa: ANN001, ANN201
+    def augment(self, batch, copy: int):
         if self._poison in batch.sample_id.tolist():
             raise ValueError("poisoned row")
         return self._inner.augment(batch, copy)

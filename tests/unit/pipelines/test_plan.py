@@ -35,7 +35,10 @@ class Recipe(BaseModel):
     more: tuple[Inner, ...] = ()
 
 
-def plan(recipe: Recipe = Recipe(), seed: int = 0, **changes: dict[str, str]) -> Plan:
+BASE = Recipe()
+
+
+def plan(recipe: Recipe = BASE, seed: int = 0, **changes: dict[str, str]) -> Plan:
     inputs = changes.get("inputs", {"a.parquet": "11"})
     units = [Unit("u0", "augment", {"copy": 1}, rows=3)]
     return make_plan("augment", recipe, seed, units, inputs, changes.get("weights"), version="v1")

@@ -151,6 +151,8 @@ def test_code_that_fails_on_every_row_is_not_blamed_on_rows() -> None:
 
 def test_a_job_whose_first_units_all_fail_stops_with_the_cause() -> None:
     boss = supervisor(5)
+    for _ in range(2):
+        boss.record_failure(start(boss), WHOLE, 0.0)
+    third = start(boss)
     with pytest.raises(PoolError, match=r"first 3 units all failed.*u2: UnitError: damaged input"):
-        for _ in range(3):
-            boss.record_failure(start(boss), WHOLE, 0.0)
+        boss.record_failure(third, WHOLE, 0.0)

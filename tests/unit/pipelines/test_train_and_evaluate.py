@@ -56,9 +56,10 @@ def test_a_killed_run_goes_on_to_the_same_numbers(
             raise Killed
         return step(self, *arguments)
 
-    with monkeypatch.context() as patched, pytest.raises(Killed):
-        patched.setattr(train.LifterTrainer, "step", dies_at_ten)
+    monkeypatch.setattr(train.LifterTrainer, "step", dies_at_ten)
+    with pytest.raises(Killed):
         run_train(settings(source), context(tmp_path / "cut"))
+    monkeypatch.undo()
     resumed = run_train(settings(source), context(tmp_path / "cut"))
     assert resumed.history == whole.history
     assert len(whole.history) == 3
@@ -174,5 +175,7 @@ def test_temporal_lifters_train_and_predict_every_row(source: Path, tmp_path: Pa
 
 
 def test_default_lifter_is_the_simple_baseline(source: Path) -> None:
-    made = TrainSettings.model_validate({"data": [{"url": str(source)}], "validation": [{"url": str(source)}]})
+    made = TrainSettings.model_validate(
+        {"data": [{"url": str(source)}], "validation": [{"url": str(source)}]}
+    )
     assert isinstance(made.lifter, SimpleBaselineSettings)
