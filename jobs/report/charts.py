@@ -140,7 +140,7 @@ def curves(
         parts.append(
             svg.polyline([(plot.x(s), plot.y(v)) for s, v in zip(at, clipped, strict=True)], f"raw {css}")
         )
-        smooth = np.clip(running_median(raw, max(1, len(raw) // 24)), *domain)
+        smooth = np.clip(running_median(raw, len(raw) // 24), *domain)
         parts.append(
             svg.polyline([(plot.x(s), plot.y(v)) for s, v in zip(at, smooth, strict=True)], f"curve {css}")
         )

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -22,6 +23,7 @@ _VALIDATION = (
     (("validation_mpjpe_mm",), "a", "now"),
     (("validation_best_mpjpe_mm",), "b", "best so far, which is kept"),
 )
+_NOT_SELECTED = "not_selected"
 _TIME_KEYS = (
     "iteration",
     "epoch",
@@ -96,7 +98,7 @@ def feedback_panels(metrics: Sequence[Mapping[str, float]]) -> list[Panel]:
         "Estimator's error on augmented poses, as a multiple of its error on their sources",
         unit,
     )
-    kept = series_of(metrics, "kept_fraction")
+    kept = kept_fraction(metrics)
     if np.isfinite(kept).any():
         picture = charts.curves(
             steps, [("a", 100 * kept)], f"Kept poses over {unit}s", (0, 100), width=400, height=200
@@ -139,6 +141,21 @@ def _first_recorded(metrics: Sequence[Mapping[str, float]], names: Sequence[str]
     return np.full(len(metrics), np.nan)
 
 
+def kept_fraction(metrics: Sequence[Mapping[str, Any]]) -> np.ndarray:
+    """Part of the made poses that could be used, from the counts where the loop wrote them, else as it says.
+
+    Poses that were good but not selected count as usable.
+    """
+    said = series_of(metrics, "kept_fraction")
+    counted = np.full(len(metrics), np.nan)
+    for i, row in enumerate(metrics):
+        fakes, rejected = _as_number(row.get("fakes")), row.get("rejected")
+        if np.isfinite(fakes) and isinstance(rejected, Mapping):
+            total = fakes + sum(rejected.values())
+            counted[i] = (fakes + rejected.get(_NOT_SELECTED, 0)) / total if total else np.nan
+    return np.where(np.isfinite(counted), counted, said)
+
+
 def steering_panels(metrics: Sequence[Mapping[str, float]]) -> list[Panel]:
     """What the estimator's errors asked for: the odds of each factor's bins, at the beginning and at the end."""
     names = {str(key) for row in metrics for key in row}
@@ -158,7 +175,7 @@ def steering_panels(metrics: Sequence[Mapping[str, float]]) -> list[Panel]:
     return panels
 
 
-def other_panels(metrics: Sequence[Mapping[str, float]], most: int = 12) -> list[Panel]:
+def other_panels(metrics: Sequence[Mapping[str, float]], most: int = 48) -> list[Panel]:
     """Every other number that the loop recorded, under its own name."""
     known = {key for key, _, _ in _LOSSES} | {"kept_fraction", *_TIME_KEYS}
     known |= {name for names, _, _ in (*_HARDNESS, *_VALIDATION) for name in names}

@@ -6,6 +6,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field
 
 from jobs.errors import RecipeError
+from jobs.executors import executor_settings
 from jobs.recipe import (
     apply_change,
     builtin_recipes,
@@ -16,6 +17,8 @@ from jobs.recipe import (
     recipe_from_text,
     resolved_yaml,
 )
+from jobs.verbs import settings_of
+from pipelines.build import BuildSettings
 
 
 class Strict(BaseModel):
@@ -207,3 +210,20 @@ def test_built_in_recipes_are_strict_yaml_with_a_comment_that_explains_them(name
     assert recipe.head.job
     assert recipe.head.name
     assert yaml.safe_load(text)["out"]
+
+
+@pytest.mark.parametrize("name", builtin_recipes())
+def test_built_in_recipes_fit_the_settings_of_their_jobs(name: str) -> None:
+    recipe = load_recipe(name)
+    settings = settings_of(recipe)
+    executor_settings(recipe.head.executor, recipe.where)
+    if isinstance(settings, BuildSettings):
+        assert settings.loop_name in settings.variants()
+        assert settings.import_settings().source
+
+
+def test_a_cluster_differs_from_one_machine_in_numbers_only() -> None:
+    one, many = load_recipe("cmu_hdm05"), load_recipe("gpu_cluster")
+    assert one.head.job == many.head.job
+    assert one.settings["import"] == many.settings["import"]
+    assert one.settings["loop"]["augmentor"] == many.settings["loop"]["augmentor"]

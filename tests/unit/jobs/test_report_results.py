@@ -4,7 +4,7 @@ import pytest
 from jobs.errors import ReportError
 from jobs.report.evaluation import evaluation_tables
 from jobs.report.inputs import EvaluationTable, ReportInputs
-from jobs.report.learning import other_panels, series_of, steering_panels, steps_of
+from jobs.report.learning import kept_fraction, other_panels, series_of, steering_panels, steps_of
 from jobs.report.results import headlines, improvement, table_view
 from poses.skeleton import load_skeleton
 from tests.unit.jobs.report_samples import make_evaluation, make_inputs
@@ -103,3 +103,12 @@ def test_odds_become_one_panel_a_factor_and_no_other_measurement() -> None:
     lines = [{"odds_tilt_0": 0.5, "odds_tilt_1": 0.5, "odds_new_0": 1.0, "extra": 1.0}]
     assert [panel.title for panel in steering_panels(lines)] == ["new", "Tilt of the body"]
     assert [panel.title for panel in other_panels(lines)] == ["extra"]
+
+
+def test_the_kept_part_is_counted_where_counts_were_written() -> None:
+    lines = [
+        {"fakes": 80, "rejected": {"outside_image": 10, "not_selected": 10}, "kept_fraction": 0.1},
+        {"kept_fraction": 0.5},
+        {"fakes": 0, "rejected": {}},
+    ]
+    np.testing.assert_array_equal(kept_fraction(lines), [0.9, 0.5, np.nan])
