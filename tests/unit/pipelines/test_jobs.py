@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from augment.motion.generator import generate_clip
 from augment.motion.settings import MotionSettings
@@ -216,3 +217,65 @@ def test_status_of_a_run_that_fell_silent(source: Path) -> None:
 def test_status_without_a_run_says_so(tmp_path: Path) -> None:
     with pytest.raises(PlanError, match="no run here"):
         run_status(str(tmp_path))
+
+
+class Killed(BaseException):
+    """Stands for SIGKILL: nothing catches it."""
+
+
+def test_a_job_killed_after_a_unit_goes_on_and_doubles_nothing(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = augment_settings(source)
+    whole = run_augment(settings, context(tmp_path / "whole"))
+    run = augment_stage.AugmentStage.run
+    done: list[str] = []
+
+    def dies_at_the_second(self, unit, bad_rows=()):
+        if done:
+            raise Killed
+        done.append(unit.unit_id)
+        return run(self, unit, bad_rows)
+
+    monkeypatch.setattr(augment_stage.AugmentStage, "run", dies_at_the_second)
+    with pytest.raises(Killed):
+        run_augment(settings, context(tmp_path / "cut"))
+    monkeypatch.undo()
+    assert run_status(str(tmp_path / "cut"))[0].units_done == 1
+    resumed = run_augment(settings, context(tmp_path / "cut"))
+    assert done[0] not in {commit.unit_id for commit in resumed.report.commits}
+    files = [[entry.sha256 for entry in result.manifest.files] for result in (whole, resumed)]
+    assert files[0] == files[1]
+
+
+class HungryAugmentor:
+    """Runs out of GPU memory above ten rows."""
+
+    name = "hungry"
+
+    def __init__(self, inner) -> None:
+        self._inner = inner
+        self.sizes: list[int] = []
+
+    def augment(self, batch, copy: int):
+        self.sizes.append(len(batch))
+        if len(batch) > 10:
+            raise torch.OutOfMemoryError
+        return self._inner.augment(batch, copy)
+
+
+def test_gpu_out_of_memory_halves_the_micro_batch_and_remembers(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = run_augment(augment_settings(source, copies=1), context(tmp_path / "plain"))
+    build, made = augment_stage.build_augmentor, []
+
+    def hungry(*arguments):
+        made.append(HungryAugmentor(build(*arguments)))
+        return made[0]
+
+    monkeypatch.setattr(augment_stage, "build_augmentor", hungry)
+    settings = augment_settings(source, copies=1, micro_rows=64)
+    result = run_augment(settings, context(tmp_path / "hungry"))
+    assert [size for size in made[0].sizes if size > 10] == [64, 32, 16]
+    assert result.n_pairs == plain.n_pairs
