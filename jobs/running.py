@@ -75,7 +75,8 @@ class StageClock:
         if not self.begun:
             self.begun = True
             self.on_begin()
-        self.opened_s[task] = time.monotonic()
+        if not self.opened_s or task in self.opened_s:
+            self.opened_s[task] = time.monotonic()
         self.inner.start(task, total, unit)
 
     def advance(self, task: str, amount: int = 1) -> None:
@@ -83,7 +84,7 @@ class StageClock:
         self.inner.advance(task, amount)
 
     def finish(self, task: str) -> None:
-        """Close a task; a task that is opened twice counts for both times."""
+        """Close a task. One that is opened twice counts for both times, one inside another not at all."""
         opened_s = self.opened_s.pop(task, None)
         if opened_s is not None:
             self.seconds[task] = self.seconds.get(task, 0.0) + time.monotonic() - opened_s
@@ -147,7 +148,7 @@ def _run(recipe: Recipe, accept_other_plan: bool, quiet: bool) -> RunOutcome:
         store.write_bytes(RESOLVED_FILE, resolved_yaml(recipe, settings).encode())
         seconds = time.monotonic() - clock_s
         facts = _facts(recipe, workers, started, seconds)
-        _write_run_file(store, recipe, facts, clock.seconds, result)
+        _write_run_file(store, recipe, facts, seconds, clock.seconds, result)
         report = _report(recipe, out_url, clock)
     return RunOutcome(
         recipe.head.job, out_url, seconds, datasets_of_run(out_url, store), report, _plain(result)
@@ -196,11 +197,17 @@ def _facts(recipe: Recipe, workers: BaseModel, started: datetime, seconds: float
 
 
 def _write_run_file(
-    store: ObjectStore, recipe: Recipe, facts: dict[str, str], stage_seconds: dict[str, float], result: Any
+    store: ObjectStore,
+    recipe: Recipe,
+    facts: dict[str, str],
+    seconds: float,
+    stage_seconds: dict[str, float],
+    result: Any,
 ) -> None:
     document = {
         "name": recipe.head.name,
         "facts": facts,
+        "seconds": round(seconds, 2),
         "stage_seconds": {name: round(seconds, 2) for name, seconds in stage_seconds.items()},
         "versions": {
             "posemill": doctor.own_version(),

@@ -20,6 +20,7 @@ _LOOP_NUMBERS = (
     "kept_fraction",
     "validation_mpjpe_mm",
 )
+_ORDER = {"import": 0, "loop": 1, "augment": 2}
 _ADVICE = {
     "silent": "no sign of life for {silent}; if it is dead, `posemill resume` goes on",
     "failed": "`posemill resume` tries again what is left",
@@ -44,7 +45,7 @@ class FolderStatus:
     def lines(self) -> list[str]:
         """For a reader."""
         found = [f"{self.out}: {'finished' if self.finished else 'not finished'}"]
-        for run in self.runs:
+        for run in sorted(self.runs, key=lambda run: _ORDER.get(run.job, len(_ORDER))):
             found.append(_run_line(run))
             advice = _ADVICE.get(run.condition, "").format(silent=duration_text(run.silent_s or 0.0))
             found += [f"    {text}" for text in (run.error, advice) if text]

@@ -6,6 +6,8 @@ from storage.commit import FileEntry
 from storage.reader import Dataset
 from storage.verify import VerificationReport, VerifySettings, verify_dataset
 
+_SHOWN_FINDINGS = 20
+
 
 def verify_with_progress(
     dataset: Dataset, settings: VerifySettings, progress: BarProgress | LineProgress
@@ -32,4 +34,10 @@ def verification_lines(report: VerificationReport) -> list[str]:
     if report.is_sound:
         return [f"{head}: sound"]
     rows = sum(finding.count for finding in report.findings)
-    return [f"{head}: {rows:,} findings", *(f"  {finding}" for finding in report.findings)]
+    shown = [f"  {finding}" for finding in report.findings[:_SHOWN_FINDINGS]]
+    more = len(report.findings) - len(shown)
+    return [
+        f"{head}: {rows:,} findings",
+        *shown,
+        *([f"  and {more:,} more; --json names them"] if more else []),
+    ]

@@ -56,6 +56,7 @@ def report_inputs_from_run(out_url: str) -> ReportInputs:
         counts=_counts(opened),
         evaluations=_evaluations(store, notes),
         facts=facts,
+        seconds=_run_file(store).get("seconds"),
         stage_seconds=_run_file(store).get("stage_seconds", {}),
         versions=_run_file(store).get("versions", {}),
         datasets=[_dataset_fact(name, dataset) for name, dataset in opened.items()],

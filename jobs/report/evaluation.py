@@ -22,6 +22,7 @@ _METRICS = {
     "pck_150": "PCK at 150 mm, %",
     "auc": "AUC, %",
 }
+_RIGS = {"h36m_like": "H36M-like cameras", "mpi_inf_3dhp_like": "3DHP-like cameras"}
 _PERCENT = ("pck_150", "auc")
 _PROTOCOLS = {
     "frame_mean_with_root": "mean over frames, root joint counted",
@@ -109,14 +110,22 @@ def _single(protocol: str, rows: Sequence[Mapping[str, Any]]) -> EvaluationTable
 
 
 def _part_names(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    return list(dict.fromkeys(_part_name(row, rows) for row in rows))
+    """Names of the table's rows: camera rig by camera rig; what was trained on comes last and says so."""
+    rigs = list(dict.fromkeys(str(row.get("rig", "")) for row in rows))
+    ordered = sorted(rows, key=lambda row: (_is_trained_on(row), rigs.index(str(row.get("rig", "")))))
+    return list(dict.fromkeys(_part_name(row, rows) for row in ordered))
 
 
 def _part_name(row: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> str:
     """The part, and the rig where there are several."""
     part, rig = str(row.get("part", "")) or "all", str(row.get("rig", ""))
     several = len({str(other.get("rig", "")) for other in rows}) > 1
-    return f"{part}, {rig}" if several and rig else part
+    name = f"{part}, {_RIGS.get(rig, rig)}" if several and rig else part
+    return f"{name} (trained on)" if _is_trained_on(row) else name
+
+
+def _is_trained_on(row: Mapping[str, Any]) -> bool:
+    return "train" in str(row.get("part", ""))
 
 
 def _number(value: Any) -> float:

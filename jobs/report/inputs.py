@@ -118,6 +118,7 @@ class ReportInputs:
     counts: Sequence[RowCount] = ()
     evaluations: Sequence[EvaluationTable] = ()
     facts: Mapping[str, str] = field(default_factory=dict)
+    seconds: float | None = None
     stage_seconds: Mapping[str, float] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)
     datasets: Sequence[DatasetFact] = ()

@@ -109,7 +109,7 @@ def _coverage(inputs: ReportInputs) -> dict[str, Any]:
     return {
         "has_samples": True,
         "sampled": [(name, name.capitalize()) for name in samples],
-        "spread_lead": f"How the recorded poses and the augmented ones spread, drawn from {drawn}.",
+        "spread_lead": f"How source poses and augmented poses spread, drawn from {drawn}.",
         "views": sections.view_panels(inputs),
         "sizes": sections.size_panels(inputs),
         "angles": sections.angle_panels(inputs),

@@ -9,7 +9,7 @@ from jobs.report.inputs import EvaluationTable, ReportInputs
 from jobs.report.sections import words
 
 _DATASET_LABELS = {
-    "source": "recorded poses in",
+    "source": "source poses in",
     "augmented": "new 2D-3D pairs out",
     "dataset": "2D-3D pairs",
 }
@@ -114,8 +114,8 @@ def headlines(inputs: ReportInputs) -> list[Headline]:
                 good=change < 0,
             )
         )
-    if inputs.stage_seconds:
-        found.append(Headline(duration_text(sum(inputs.stage_seconds.values())), "from start to finish"))
+    if inputs.seconds is not None:
+        found.append(Headline(duration_text(inputs.seconds), "from start to finish"))
     return found
 
 
@@ -127,7 +127,7 @@ def improvement(table: EvaluationTable) -> tuple[float, str, str] | None:
     if base == last:
         return None
     unseen = [r for r, row in enumerate(table.rows) if row.startswith("target")]
-    rows = unseen or list(range(len(table.rows)))
+    rows = unseen or [r for r, row in enumerate(table.rows) if "(trained on)" not in row]
     ratio = table.mean[rows, last] / table.mean[rows, base]
     ratio = ratio[np.isfinite(ratio)]
     if not len(ratio):

@@ -42,7 +42,7 @@ class Panel:
 
 @dataclass(frozen=True)
 class PairCard:
-    """One recorded pose beside what became of it."""
+    """One source pose beside what became of it."""
 
     label: str
     source_image: Markup
@@ -58,20 +58,37 @@ def pair_cards(inputs: ReportInputs) -> list[PairCard]:
 
 
 def hero_picture(inputs: ReportInputs) -> Markup | None:
-    """The augmented pose of a pair that changed as pairs do (the median), over its pale source; None without pairs."""
+    """The augmented pose of a standing pair that changed as pairs do (the median), over its pale source."""
     if not inputs.pairs:
         return None
+    skeleton = inputs.skeleton
     turns = [
-        mean_bone_turn_deg(p.source_joints_camera_m, p.augmented_joints_camera_m, inputs.skeleton)
+        mean_bone_turn_deg(p.source_joints_camera_m, p.augmented_joints_camera_m, skeleton)
         for p in inputs.pairs
     ]
-    pair = inputs.pairs[int(np.argsort(turns)[len(turns) // 2])]
+    by_turn = [inputs.pairs[i] for i in np.argsort(turns)]
+    standing = [pair for pair in by_turn if _stands(pair, skeleton)] or by_turn
+    pair = standing[len(standing) // 2]
     return draw_space(
         for_view(pair.augmented_joints_camera_m, inputs.skeleton, pair.augmented_up_camera),
         inputs.skeleton,
-        "An augmented pose in colour over the recorded pose that it was made from",
+        "An augmented pose in colour over the pose that it was made from",
         ghost_m=for_view(pair.source_joints_camera_m, inputs.skeleton, pair.source_up_camera),
     )
+
+
+def _stands(pair: PosePair, skeleton: Skeleton) -> bool:
+    """Whether head or shoulders are well above the hips in both pictures."""
+    if not has_body_frame(skeleton):
+        return False
+    poses = (
+        for_view(pair.source_joints_camera_m, skeleton, pair.source_up_camera),
+        for_view(pair.augmented_joints_camera_m, skeleton, pair.augmented_up_camera),
+    )
+    tops = [
+        (pose[skeleton.index("left_shoulder")] + pose[skeleton.index("right_shoulder")]) / 2 for pose in poses
+    ]
+    return all(-top[1] > 0.8 * np.linalg.norm(top) for top in tops)
 
 
 def view_panels(inputs: ReportInputs) -> list[Panel]:
@@ -190,13 +207,13 @@ def _pair_card(pair: PosePair, skeleton: Skeleton) -> PairCard:
     window = shared_window(keypoints, sizes)
     images = [
         draw_image(points, size, skeleton, f"{pair.label}: {which} pose in the image", window)
-        for points, size, which in zip(keypoints, sizes, ("recorded", "augmented"), strict=True)
+        for points, size, which in zip(keypoints, sizes, ("source", "augmented"), strict=True)
     ]
     return PairCard(
         label=pair.label,
         source_image=images[0],
         augmented_image=images[1],
-        source_space=draw_space(body_before, skeleton, f"{pair.label}: recorded pose in space"),
+        source_space=draw_space(body_before, skeleton, f"{pair.label}: source pose in space"),
         augmented_space=draw_space(body_after, skeleton, f"{pair.label}: augmented pose in space"),
         changes=_changes(before, after, skeleton),
     )

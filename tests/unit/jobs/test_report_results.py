@@ -112,3 +112,19 @@ def test_the_kept_part_is_counted_where_counts_were_written() -> None:
         {"fakes": 0, "rejected": {}},
     ]
     np.testing.assert_array_equal(kept_fraction(lines), [0.9, 0.5, np.nan])
+
+
+def test_rows_go_rig_by_rig_and_what_was_trained_on_comes_last() -> None:
+    rows = [
+        {**row(part, 1.0), "rig": rig}
+        for part in ("source_train", "source_valid", "target_a")
+        for rig in ("h36m_like", "mpi_inf_3dhp_like")
+    ]
+    (table,) = evaluation_tables({"rows": rows[:1] + rows[2:]})
+    assert table.rows == (
+        "source_valid, H36M-like cameras",
+        "target_a, H36M-like cameras",
+        "source_valid, 3DHP-like cameras",
+        "target_a, 3DHP-like cameras",
+        "source_train, H36M-like cameras (trained on)",
+    )

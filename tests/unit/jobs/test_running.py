@@ -38,6 +38,8 @@ def test_the_clock_adds_up_tasks_and_passes_everything_on() -> None:
     clock = StageClock(inner, lambda: begun.append("begun"))
     for _ in range(2):
         clock.start("loop", 3, "rounds")
+        clock.start("inside", 1)
+        clock.finish("inside")
         clock.advance("loop", 2)
         clock.finish("loop")
     clock.log("hello")
