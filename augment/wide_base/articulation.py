@@ -20,6 +20,8 @@ from augment.wide_base.settings import WideBaseSettings
 _STRAIGHT_SINE = 0.17
 """Below this sine of the bend a limb counts as straight and its hinge axis comes from anatomy."""
 _DOWN = (0.0, -1.0, 0.0)
+_MEAN_LEVEL_INVERSE = 2.0
+"""Levels are even from 0 to 1: a share times twice the level has the share as its mean."""
 
 
 def articulate(
@@ -28,18 +30,19 @@ def articulate(
     draws: RowDraws,
     settings: WideBaseSettings,
     plan: BodyPlan,
-    sigma_rad: Tensor,
+    level: Tensor,
 ) -> LocalPoses:
     """New articulation of every source pose; orientation in the world is left alone.
 
     Args:
         source: (B) the poses to start from.
         library: (M) poses whose limbs may be taken.
-        sigma_rad: (B,) standard deviation of the joint rotations of each pose.
+        level: (B,) how far each pose is bent, 0 to 1: scales joint rotations and the chances of other limbs.
     """
     pelvis_from_chest, directions = source.pelvis_from_chest, source.directions.clone()
-    pelvis_from_chest = _cross_over(pelvis_from_chest, directions, library, draws, settings, plan)
-    _draw_range_of_motion(directions, draws, settings, plan)
+    pelvis_from_chest = _cross_over(pelvis_from_chest, directions, library, draws, settings, plan, level)
+    _draw_range_of_motion(directions, draws, settings, plan, level)
+    sigma_rad = math.radians(settings.articulation_max_deg) * level
     sigma = sigma_rad.unsqueeze(-1)
     chest_turn = rotation_from_vector(draws.normal("chest", 3) * sigma * settings.chest_ratio)
     pelvis_from_chest = compose(pelvis_from_chest, chest_turn)
@@ -58,9 +61,10 @@ def _cross_over(
     draws: RowDraws,
     settings: WideBaseSettings,
     plan: BodyPlan,
+    level: Tensor,
 ) -> Tensor:
     """Take the chest (with spine and head) and single limbs from library poses; changes `directions` in place."""
-    share = settings.crossover_share
+    share = _MEAN_LEVEL_INVERSE * settings.crossover_share * level
     taken = draws.chance("crossover.chest", share)
     donor = library.take(draws.index("crossover.chest.donor", len(library)))
     pelvis_from_chest = torch.where(taken[:, None, None], donor.pelvis_from_chest, pelvis_from_chest)
@@ -76,13 +80,14 @@ def _cross_over(
 
 
 def _draw_range_of_motion(
-    directions: Tensor, draws: RowDraws, settings: WideBaseSettings, plan: BodyPlan
+    directions: Tensor, draws: RowDraws, settings: WideBaseSettings, plan: BodyPlan, level: Tensor
 ) -> None:
     """Replace single limbs by draws from the normal ranges of motion, in place."""
     if settings.range_of_motion_share == 0.0:
         return
+    share = _MEAN_LEVEL_INVERSE * settings.range_of_motion_share * level
     for limb in plan.limbs:
-        taken = draws.chance(f"rom.{limb.name}", settings.range_of_motion_share)[:, None]
+        taken = draws.chance(f"rom.{limb.name}", share)[:, None]
         upper, lower = _arm_in_range(limb, draws) if limb.on_chest else _leg_in_range(limb, draws)
         directions[:, limb.upper] = torch.where(taken, upper, directions[:, limb.upper])
         directions[:, limb.lower] = torch.where(taken, lower, directions[:, limb.lower])

@@ -64,10 +64,11 @@ def draw_base(
         odds: Probabilities of the bins of tilt, articulation, focal length and scale; the feedback moves them.
     """
     bins = FactorBins(odds, settings)
-    sigma_rad = bins.articulation_sigma_rad(draws)
-    local = articulate(source, library.poses, draws, settings, plan, sigma_rad)
+    natural = draws.chance("natural", settings.natural_share)
+    level = bins.articulation_level(draws, natural)
+    local = articulate(source, library.poses, draws, settings, plan, level)
     local = LocalPoses(
-        _orient(local.world_from_pelvis, draws, settings, bins.tilt(draws)),
+        _orient(local.world_from_pelvis, draws, settings, bins.tilt(draws, natural)),
         local.pelvis_from_chest,
         local.directions,
     )

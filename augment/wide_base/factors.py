@@ -48,15 +48,19 @@ class FactorBins:
         self._settings = settings
         self.chosen: dict[str, Int[Tensor, " B"]] = {}
 
-    def tilt(self, draws: RowDraws) -> Int[Tensor, " B"]:
-        """Mixture component of the whole body's tilt."""
-        return self._choose("tilt", draws)
+    def tilt(self, draws: RowDraws, natural: Tensor) -> Int[Tensor, " B"]:
+        """Mixture component of the whole body's tilt; natural poses have the first."""
+        chosen = self._choose("tilt", draws)
+        self.chosen["tilt"] = torch.where(natural, torch.zeros_like(chosen), chosen)
+        return self.chosen["tilt"]
 
-    def articulation_sigma_rad(self, draws: RowDraws) -> Float[Tensor, " B"]:
-        """Standard deviation of the joint rotations, even from 0 to its maximum before feedback."""
-        within = draws.uniform("articulation.within")[:, 0]
-        share = (self._choose("articulation", draws) + within) / ARTICULATION_BINS
-        return math.radians(self._settings.articulation_max_deg) * share
+    def articulation_level(self, draws: RowDraws, natural: Tensor) -> Float[Tensor, " B"]:
+        """How far poses are bent, even from 0 to 1 before feedback; natural poses far less."""
+        chosen = self._choose("articulation", draws)
+        level = (chosen + draws.uniform("articulation.within")[:, 0]) / ARTICULATION_BINS
+        level = torch.where(natural, self._settings.natural_articulation * level, level)
+        self.chosen["articulation"] = (level * ARTICULATION_BINS).long().clamp_max(ARTICULATION_BINS - 1)
+        return level
 
     def focal_screen(self, draws: RowDraws) -> Float[Tensor, " B"]:
         """Normalised focal length, log-uniform before feedback."""

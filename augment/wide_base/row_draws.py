@@ -23,8 +23,8 @@ class RowDraws:
         """(B, columns) standard normal."""
         return torch.from_numpy(self._random.normal(columns, stream=name))
 
-    def chance(self, name: str, share: float) -> Tensor:
-        """(B,) True with probability `share`."""
+    def chance(self, name: str, share: float | Tensor) -> Tensor:
+        """(B,) True with probability `share`, one number or one per row."""
         return self.uniform(name)[:, 0] < share
 
     def index(self, name: str, size: int) -> Tensor:

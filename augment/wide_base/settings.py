@@ -24,12 +24,16 @@ class WideBaseSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    natural_share: Share = 0.35
+    """Share of the poses that stay near their source and upright: ordinary poses, seen from new cameras."""
+    natural_articulation: Share = 0.25
+    """Their articulation level, as a share of what it would be."""
     crossover_share: Share = 0.3
-    """Probability, per limb and for the chest, of taking it from another pose of the library."""
+    """Mean probability, per limb and for the chest, of taking it from another pose; grows with articulation."""
     range_of_motion_share: Share = 0.15
-    """Probability, per limb, of drawing it from the normal ranges of motion instead of from a pose."""
+    """Mean probability, per limb, of drawing it from the normal ranges of motion; grows with articulation."""
     articulation_max_deg: float = Field(35.0, ge=0.0)
-    """The standard deviation of the joint rotations is drawn per pose from 0 to this."""
+    """The standard deviation of the joint rotations at articulation level 1; the level is drawn per pose, 0 to 1."""
     chest_ratio: float = Field(0.6, ge=0.0)
     head_ratio: float = Field(0.6, ge=0.0)
     """Share of that standard deviation that the chest and the head get."""
