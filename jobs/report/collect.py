@@ -131,7 +131,7 @@ def _counts(opened: Mapping[str, Dataset]) -> list[RowCount]:
     """Rejected and kept poses of every dataset that rejected some, and of the augmented one in any case."""
     titles = {
         "dataset": "Pairs",
-        "source": "Recorded poses under the cameras",
+        "source": "Source poses under the cameras",
         "augmented": "Augmented poses",
     }
     return [

@@ -79,7 +79,7 @@ def pose_sample(batch: PoseBatch | None) -> PoseSample | None:
     if batch is None or not len(batch):
         return None
     finite = np.isfinite(batch.joints_camera_m).all((1, 2)) & np.isfinite(batch.keypoints_px).all((1, 2))
-    kept = batch.take(finite)
+    kept = batch.take(np.flatnonzero(finite))
     return (
         PoseSample(kept.joints_camera_m, kept.keypoints_px, kept.camera_px[:, _SIZE_COLUMNS])
         if len(kept)

@@ -78,7 +78,7 @@ def test_the_headline_counts_unseen_rows_only() -> None:
 
 def test_headlines_say_what_came_in_and_what_went_out() -> None:
     values = {headline.label: headline.value for headline in headlines(make_inputs(n=20, pairs=0))}
-    assert values["recorded poses in"] == "79.5 k"
+    assert values["source poses in"] == "79.5 k"
     assert values["new 2D-3D pairs out"] == "1.13 M"
     assert values["of augmented poses kept"] == "96.2 %"
     assert values["error on unseen motion"].startswith("−")
