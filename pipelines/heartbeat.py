@@ -84,6 +84,7 @@ class HeartbeatWriter:
         self._started_s = self._written_s = clock()
         self._ended_s: float | None = None
         self._units_done = self._rows_done = 0
+        self._report: ExecutionReport | None = None
         last = read_heartbeat(store, run_id) if units_left == 0 else None
         if last is not None:
             self._units_before, self._started_s = last.units_before, last.started_unix_s
@@ -99,15 +100,17 @@ class HeartbeatWriter:
         if self._clock() - self._written_s >= _BEAT_S:
             self._write("running")
 
-    def end(self, report: ExecutionReport | None, error: BaseException | None = None) -> None:
-        """The attempt is over."""
-        failed = error is not None or bool(report and report.failed)
-        self._write("failed" if failed else "done", report, error)
+    def take(self, report: ExecutionReport) -> None:
+        """What was tried again and given up; told at the end."""
+        self._report = report
 
-    def _write(
-        self, state: RunState, report: ExecutionReport | None = None, error: BaseException | None = None
-    ) -> None:
+    def end(self, error: BaseException | None = None) -> None:
+        """The attempt is over, by an error or well."""
+        self._write("done" if error is None else "failed", error)
+
+    def _write(self, state: RunState, error: BaseException | None = None) -> None:
         self._written_s = self._clock()
+        report = self._report
         failed: Sequence[str] = [unit.failure.error_class for unit in report.failed] if report else []
         beat = Heartbeat(
             state=state,

@@ -54,7 +54,8 @@ class RayPoolSettings(BaseModel):
     workers: int = Field(default=2, ge=1)
     min_workers: int = Field(default=1, ge=1)
     wait_for_nodes_s: float = Field(default=0.0, ge=0)
-    """How long to wait for nodes (an autoscaler's) until `min_workers` fit."""
+    """Above 0, nodes may come and go (an autoscaler's): all workers are asked for at once, those without a node
+    wait for one, and only a pool that has no worker for this long is given up."""
     wait_for_room_s: float = Field(default=10.0, ge=0)
     """How long to wait for other pools to give back what the nodes have."""
     ray: RaySettings = RaySettings()
@@ -101,10 +102,11 @@ class RayPoolExecutor:
             return ExecutionReport()
         progress = progress or SilentProgress()
         self._connected_here = connect(self._settings.ray) or self._connected_here
-        wanted = min(self._settings.workers, len(units))
-        size = self._place(name, wanted, resources)
-        if size < wanted:
-            progress.log(f"{name}: room for {size} of {wanted} workers")
+        size = wanted = min(self._settings.workers, len(units))
+        if self._settings.wait_for_nodes_s == 0:
+            size = self._place(name, wanted, resources)
+            if size < wanted:
+                progress.log(f"{name}: room for {size} of {wanted} workers")
         supervisor = Supervisor(units, self._settings.retry, bad_rows, False, progress)
         pool = _Pool(name, stage_factory, resources, self._settings.retry, supervisor, on_result, size)
         pool.wait_for_nodes_s = self._settings.wait_for_nodes_s
@@ -131,8 +133,7 @@ class RayPoolExecutor:
         self.close()
 
     def _place(self, name: str, wanted: int, resources: WorkerResources) -> int:
-        """How many workers fit. Waits a little for what other pools just gave back, and for nodes as the
-        settings say.
+        """How many workers fit on the nodes that are there. Waits a little for what other pools just gave back.
 
         Raises:
             PoolError: if fewer than `min_workers` fit after that.
@@ -146,9 +147,7 @@ class RayPoolExecutor:
             waited_s = time.monotonic() - started_s
             if fitting >= wanted or (least <= fitting and waited_s >= _FULL_SIZE_GRACE_S):
                 return min(fitting, wanted)
-            patience_s = self._settings.wait_for_nodes_s
-            if possible >= least:
-                patience_s = max(patience_s, self._settings.wait_for_room_s)
+            patience_s = self._settings.wait_for_room_s if possible >= least else 0.0
             if fitting < least and waited_s >= patience_s:
                 raise placement_error(name, wanted, least, resources, nodes, available)
             time.sleep(0.1)
@@ -173,7 +172,7 @@ class _Pool:
     """No new actor before this time: setup failed lately, or there is no room."""
     hired: bool = False
     homeless_since_s: float | None = None
-    """Since when no actor is left and no node has room for one."""
+    """Since when no actor is ready and none can be placed."""
 
     def work(self) -> None:
         """Start actors and hand out tasks until nothing is left."""
@@ -194,6 +193,8 @@ class _Pool:
             for call in ready:
                 self._settle(next(member for member in self.members if member.call == call))
             self._end_late(time.monotonic())
+            self._refuse_to_wait_forever(time.monotonic())
+            self._shrink()
 
     def release(self) -> None:
         """End all actors."""
@@ -212,7 +213,7 @@ class _Pool:
         wanted = min(self.size, self.supervisor.n_open)
         if now_s < self.hold_until_s or len(self.members) >= wanted:
             return
-        if self.hired and not self._room_left():
+        if self.hired and self.wait_for_nodes_s == 0 and not self._room_left():
             self.hold_until_s = now_s + _POLL_S
             return
         actor_class: Any = ray.remote(StageWorker)
@@ -231,7 +232,7 @@ class _Pool:
         """Whether living nodes can hold one more actor; checked before a lost one is replaced.
 
         Raises:
-            PoolError: if no actor is left and the nodes for another stay away longer than `wait_for_nodes_s`.
+            PoolError: if no actor is left and the nodes for another stay away.
         """
         nodes, _ = node_resources()
         total = total_resources(nodes)
@@ -241,9 +242,28 @@ class _Pool:
         if not self.members:
             now_s = time.monotonic()
             self.homeless_since_s = self.homeless_since_s or now_s
-            if now_s - self.homeless_since_s > max(self.wait_for_nodes_s, _NODE_GRACE_S):
+            if now_s - self.homeless_since_s > _NODE_GRACE_S:
                 raise placement_error(self.name, self.size, 1, self.resources, nodes, total)
         return False
+
+    def _refuse_to_wait_forever(self, now_s: float) -> None:
+        """Where nodes may come and go: raise PoolError once no node had room for a worker for `wait_for_nodes_s`."""
+        if self.wait_for_nodes_s == 0:
+            return
+        if any(member.ready for member in self.members):
+            self.homeless_since_s = None
+            return
+        self.homeless_since_s = self.homeless_since_s or now_s
+        if now_s - self.homeless_since_s > self.wait_for_nodes_s:
+            nodes, available = node_resources()
+            if not workers_that_fit(self.resources, nodes, total_resources(nodes)):
+                raise placement_error(self.name, self.size, 1, self.resources, nodes, available)
+
+    def _shrink(self) -> None:
+        """Give back idle actors that the rest of the work has no use for."""
+        for member in list(self.members):
+            if len(self.members) > self.supervisor.n_open and member.ready and member.call is None:
+                self._dismiss(member)
 
     def _dispatch(self, now_s: float) -> None:
         """Give every idle actor a task, as long as there is one that may start now."""
@@ -324,8 +344,10 @@ class _Pool:
         ray.kill(member.actor, no_restart=True)
 
     def _count_setup_failure(self, failure: Failure) -> None:
-        self.setup_failures += 1
         self.supervisor.progress.log(f"{self.name}: setup failed: {failure}")
+        if time.monotonic() < self.hold_until_s:
+            return  # another of those that were started together: one event, such as a lost node, counts once
+        self.setup_failures += 1
         if self.setup_failures >= self.retry.max_setup_failures:
             raise setup_error(self.name, failure, self.setup_failures)
         self.hold_until_s = time.monotonic() + self.retry.backoff_s * 2 ** (self.setup_failures - 1)

@@ -1,5 +1,6 @@
 """Connecting to Ray, and saying in words why a pool cannot be placed instead of waiting for it."""
 
+import logging
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -54,6 +55,8 @@ def connect(settings: RaySettings) -> bool:
                 "address out to use this machine"
             ) from error
         return True
+    # a private Ray has token authentication by default, and would announce it on every start
+    logging.getLogger("ray._private.authentication.authentication_token_setup").setLevel(logging.ERROR)
     with _environment_of_workers(settings.runtime_env.get("env_vars", {})):
         ray.init(
             address="local",

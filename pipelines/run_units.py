@@ -1,6 +1,7 @@
 """From a plan to a published dataset: freeze, skip what is committed, run the rest, publish."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -89,18 +90,19 @@ def run_units(
     resumed = freeze_plan(store, plan, context.accept_other_plan)
     done = {commit.unit_id: commit for commit in list_commits(store, plan.run_id)} if resumed else {}
     left = [unit for unit in plan.units if unit.unit_id not in done]
+    n_before = len(plan.units) - len(left)
     context.progress.start(plan.job, len(plan.units), "units")
-    context.progress.advance(plan.job, len(plan.units) - len(left))
+    context.progress.advance(plan.job, n_before)
     if resumed:
-        context.progress.log(f"{plan.run_id}: {len(done)} of {len(plan.units)} units were done before")
-    beat = HeartbeatWriter(store, plan.run_id, len(plan.units) - len(left), len(left))
+        context.progress.log(f"{plan.run_id}: {n_before} of {len(plan.units)} units were done before")
+    beat = HeartbeatWriter(store, plan.run_id, n_before, len(left))
 
     def on_result(commit: UnitCommit) -> None:
         done[commit.unit_id] = commit
         beat.unit_done(commit.rows)
         context.progress.advance(plan.job)
 
-    try:
+    with _last_beat_on_error(beat):
         report = context.executor.run(
             stage_factory,
             left,
@@ -110,17 +112,25 @@ def run_units(
             bad_rows=bad_rows,
             progress=context.progress,
         )
+        beat.take(report)
         _refuse_failures(plan, report)
         if before_publish is not None:
             before_publish(store)
-    except BaseException as error:
-        beat.end(None, error)
-        raise
-    commits = tuple(done[unit.unit_id] for unit in plan.units)
-    manifest = publish_manifest(store, plan.run_id, commits, skeleton, lineage=lineage_of(plan))
-    beat.end(report)
+        commits = tuple(done[unit.unit_id] for unit in plan.units)
+        manifest = publish_manifest(store, plan.run_id, commits, skeleton, lineage=lineage_of(plan))
+    beat.end()
     context.progress.finish(plan.job)
     return UnitsResult(plan.run_id, manifest, commits, report)
+
+
+@contextmanager
+def _last_beat_on_error(beat: HeartbeatWriter) -> Iterator[None]:
+    """Whatever ends the run, its heartbeat tells."""
+    try:
+        yield
+    except BaseException as error:
+        beat.end(error)
+        raise
 
 
 def lineage_of(plan: Plan) -> dict[str, Any]:

@@ -133,6 +133,18 @@ def test_a_pool_that_cannot_be_placed_says_so(tmp_path: Path, wanted: WorkerReso
     assert time.monotonic() - started < 5.0
 
 
+def test_a_pool_waits_for_nodes_no_longer_than_told(tmp_path: Path) -> None:
+    executor = RayPoolExecutor(RayPoolSettings(workers=1, ray=RAY, retry=RETRY, wait_for_nodes_s=1.0))
+    with pytest.raises(PoolError, match="no single node can hold one worker"):
+        executor.run(
+            stage_factory(tmp_path),
+            units(1),
+            lambda _: None,
+            name="big",
+            resources=WorkerResources(num_cpus=64),
+        )
+
+
 def test_jobs_write_the_same_dataset_on_ray(tmp_path: Path) -> None:
     made: dict[str, list[str]] = {}
     for name, executor in (("in_process", InProcessExecutor()), ("ray", pool(2))):

@@ -188,6 +188,7 @@ def test_a_damaged_source_gives_the_unit_up_with_the_reason(source: Path, tmp_pa
         run_augment(augment_settings(copy, parts=None), context(tmp_path / "out"))
     statuses = run_status(str(tmp_path / "out"))
     assert statuses[0].condition == "failed"
+    assert statuses[0].failures == {"UnitError": 2}
     assert "PoolError" in statuses[0].error
 
 
