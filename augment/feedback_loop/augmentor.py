@@ -69,9 +69,8 @@ class FeedbackAugmentor:
         else:
             candidates = as_candidates(rows, self._trained.skeleton, settings.base)
         joints_camera_m = candidates.drawn.joints_camera_m.numpy()
-        camera_px = (
-            _camera_px(candidates) if settings.base.align_placement and settings.wide else batch.camera_px
-        )
+        own_view = candidates.drawn.source_view.numpy()[:, None]
+        camera_px = np.where(own_view, batch.camera_px, _camera_px(candidates))
         with np.errstate(all="ignore"):
             keypoints_px = project_px(joints_camera_m, camera_px)
         columns = {

@@ -8,10 +8,10 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from augment.wide_base.body_plan import body_plan
-from augment.wide_base.draw import DrawnPoses, draw_base
+from augment.wide_base.draw import DrawnPoses, SourceViews, draw_base
 from augment.wide_base.factors import FactorOdds
-from augment.wide_base.library import PoseLibrary, mirrored, upright
-from augment.wide_base.local_pose import to_local
+from augment.wide_base.library import PoseLibrary, mirrored, upright_from_camera
+from augment.wide_base.local_pose import rotate, to_local
 from augment.wide_base.row_draws import RowDraws
 from augment.wide_base.settings import WideBaseSettings
 from poses.cameras import project_screen
@@ -71,20 +71,13 @@ class BaseDrawer:
         draws = RowDraws(RowRandom(self._seed, PURPOSE, rows.row_id, copy))
         root = self._skeleton.root_index
         joints_root_m = rows.joints_camera_m - rows.joints_camera_m[:, root : root + 1]
-        joints_world_m = upright(joints_root_m, rows.up_camera)
+        upright = upright_from_camera(rows.up_camera)
+        joints_world_m = rotate(upright.unsqueeze(1), joints_root_m)
         turned = draws.chance("mirror", 0.5)[:, None, None]
         joints_world_m = torch.where(turned, mirrored(joints_world_m, self._skeleton), joints_world_m)
-        drawn = draw_base(
-            to_local(joints_world_m, self._plan), self._library, draws, odds, self._settings, self._plan
-        )
-        if not self._settings.align_placement:
-            drawn = DrawnPoses(
-                drawn.joints_root_m,
-                rows.joints_camera_m[:, root],
-                rows.intrinsics_screen,
-                drawn.up_camera,
-                drawn.bins,
-            )
+        views = SourceViews(upright.transpose(1, 2), rows.joints_camera_m[:, root], rows.intrinsics_screen)
+        source = to_local(joints_world_m, self._plan)
+        drawn = draw_base(source, views, self._library, draws, odds, self._settings, self._plan)
         return judge(drawn, self._settings)
 
 
@@ -103,8 +96,9 @@ def as_candidates(rows: SourceRows, skeleton: Skeleton, settings: WideBaseSettin
     """The source poses themselves as candidates, as their own cameras see them (ablation: no wide base)."""
     root_camera_m = rows.joints_camera_m[:, skeleton.root_index]
     nothing = torch.zeros(len(rows.row_id), dtype=torch.int64)
+    own = torch.ones(len(rows.row_id), dtype=torch.bool)
     bins = dict.fromkeys(FactorOdds.even(settings).odds, nothing)
     joints_root_m = rows.joints_camera_m - root_camera_m.unsqueeze(1)
     return judge(
-        DrawnPoses(joints_root_m, root_camera_m, rows.intrinsics_screen, rows.up_camera, bins), settings
+        DrawnPoses(joints_root_m, root_camera_m, rows.intrinsics_screen, rows.up_camera, own, bins), settings
     )

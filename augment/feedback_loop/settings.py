@@ -14,7 +14,7 @@ class SamplerSettings(_Settings):
     """Feedback on the odds of the base's factor bins: harder than average is drawn more often."""
 
     enabled: bool = True
-    power: float = Field(1.0, ge=0.0)
+    power: float = Field(0.5, ge=0.0)
     """A bin's odds are its base probability times (its error / the mean error) ** power, within the bounds."""
     min_ratio: float = Field(0.4, gt=0.0)
     max_ratio: float = Field(2.5, gt=0.0)

@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from augment.wide_base.articulation import articulate
@@ -24,6 +24,15 @@ from augment.wide_base.settings import WideBaseSettings
 
 
 @dataclass(frozen=True)
+class SourceViews:
+    """How the source poses are seen: (B, 3, 3), (B, 3) and (B, 9)."""
+
+    camera_from_upright: Float[Tensor, "B 3 3"]
+    root_camera_m: Float[Tensor, "B 3"]
+    intrinsics_screen: Float[Tensor, "B 9"]
+
+
+@dataclass(frozen=True)
 class DrawnPoses:
     """B drawn poses in the world and how they are seen.
 
@@ -32,6 +41,7 @@ class DrawnPoses:
         root_camera_m: (B, 3) where the root stands.
         intrinsics_screen: (B, 9) screen-normalised pinhole camera without distortion.
         up_camera: (B, 3) the world's up in camera axes.
+        source_view: (B,) True where the source's own camera sees the pose.
         bins: (B,) index of the bin that each factor was drawn from, by the factor's name.
     """
 
@@ -39,6 +49,7 @@ class DrawnPoses:
     root_camera_m: Float[Tensor, "B 3"]
     intrinsics_screen: Float[Tensor, "B 9"]
     up_camera: Float[Tensor, "B 3"]
+    source_view: Bool[Tensor, " B"]
     bins: dict[str, Int[Tensor, " B"]]
 
     @property
@@ -49,6 +60,7 @@ class DrawnPoses:
 
 def draw_base(
     source: LocalPoses,
+    views: SourceViews,
     library: PoseLibrary,
     draws: RowDraws,
     odds: FactorOdds,
@@ -59,6 +71,7 @@ def draw_base(
 
     Args:
         source: (B) local poses to start from, already mirrored where they shall be.
+        views: How they are seen; a share of the new poses is seen so too.
         library: Poses and bone lengths of the source dataset.
         draws: The rows' random numbers.
         odds: Probabilities of the bins of tilt, articulation, focal length and scale; the feedback moves them.
@@ -74,7 +87,27 @@ def draw_base(
     )
     lengths_m = _draw_lengths_m(library, draws, settings, plan)
     joints_world_m = to_world(local, lengths_m, plan)
-    return _place(joints_world_m, draws, bins.focal_screen(draws), bins.scale(draws), settings, bins.chosen)
+    own_view = draws.chance("view.source", settings.source_view_share) & (
+        ~natural | (settings.source_view_share == 1.0)
+    )
+    placed = _place(joints_world_m, draws, bins.focal_screen(draws), bins.scale(draws), settings, bins.chosen)
+    return _seen_by_source(placed, joints_world_m, views, own_view)
+
+
+def _seen_by_source(
+    drawn: DrawnPoses, joints_world_m: Tensor, views: SourceViews, chosen: Tensor
+) -> DrawnPoses:
+    """The chosen rows as their source's camera sees them, where the source stood."""
+    one, two = chosen.unsqueeze(-1), chosen[:, None, None]
+    seen = rotate(views.camera_from_upright.unsqueeze(1), joints_world_m)
+    return DrawnPoses(
+        torch.where(two, seen, drawn.joints_root_m),
+        torch.where(one, views.root_camera_m, drawn.root_camera_m),
+        torch.where(one, views.intrinsics_screen, drawn.intrinsics_screen),
+        torch.where(one, views.camera_from_upright[:, :, 1], drawn.up_camera),
+        chosen,
+        drawn.bins,
+    )
 
 
 def _draw_lengths_m(
@@ -137,4 +170,5 @@ def _place(
     root_camera_m = torch.cat([across_m, depth_m.unsqueeze(-1)], -1)
     focal = focal_screen.unsqueeze(-1).expand(-1, 2)
     intrinsics = torch.cat([focal, centre, torch.zeros(len(pitch), 5)], -1)
-    return DrawnPoses(joints_root_m, root_camera_m, intrinsics, camera_from_world[:, :, 1], bins)
+    nowhere = torch.zeros(len(pitch), dtype=torch.bool)
+    return DrawnPoses(joints_root_m, root_camera_m, intrinsics, camera_from_world[:, :, 1], nowhere, bins)

@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from augment.wide_base.body_plan import BodyPlan, body_plan
-from augment.wide_base.local_pose import LocalPoses, to_local
+from augment.wide_base.local_pose import LocalPoses, rotate, to_local
 from poses.kinematics import bone_lengths_m
 from poses.skeleton import Skeleton
 
@@ -41,16 +41,20 @@ def mirrored(joints_m: Float[Tensor, "N J 3"], skeleton: Skeleton) -> Float[Tens
     return joints_m[:, torch.as_tensor(skeleton.mirror_index)] * torch.tensor([-1.0, 1.0, 1.0])
 
 
-def upright(joints_root_m: Float[Tensor, "N J 3"], up_camera: Float[Tensor, "N 3"]) -> Float[Tensor, "N J 3"]:
-    """Turn root-relative camera poses into a frame whose y axis is up; the heading is left as it comes."""
+def upright_from_camera(up_camera: Float[Tensor, "N 3"]) -> Float[Tensor, "N 3 3"]:
+    """Rotations from camera axes into a frame whose y axis is up; the heading is left as it comes."""
     up = up_camera / up_camera.norm(dim=-1, keepdim=True)
     forward_hint = torch.tensor([0.0, 0.0, 1.0]).expand_as(up)
     sideways_hint = torch.tensor([1.0, 0.0, 0.0]).expand_as(up)
     hint = torch.where((up[:, 2:].abs() > 0.9), sideways_hint, forward_hint)
     right = torch.linalg.cross(up, hint)
     right = right / right.norm(dim=-1, keepdim=True)
-    world_from_camera = torch.stack([right, up, torch.linalg.cross(right, up)], 1)
-    return (world_from_camera.unsqueeze(1) * joints_root_m.unsqueeze(2)).sum(-1)
+    return torch.stack([right, up, torch.linalg.cross(right, up)], 1)
+
+
+def upright(joints_root_m: Float[Tensor, "N J 3"], up_camera: Float[Tensor, "N 3"]) -> Float[Tensor, "N J 3"]:
+    """Turn root-relative camera poses into a frame whose y axis is up."""
+    return rotate(upright_from_camera(up_camera).unsqueeze(1), joints_root_m)
 
 
 def build_library(

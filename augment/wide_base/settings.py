@@ -24,7 +24,7 @@ class WideBaseSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    natural_share: Share = 0.35
+    natural_share: Share = 0.4
     """Share of the poses that stay near their source and upright: ordinary poses, seen from new cameras."""
     natural_articulation: Share = 0.25
     """Their articulation level, as a share of what it would be."""
@@ -44,31 +44,31 @@ class WideBaseSettings(BaseModel):
     body_scale_sigma: float = Field(0.06, ge=0.0)
     length_group_sigma: dict[str, float] = Field(
         default_factory=lambda: {
-            "hips": 0.12,
-            "thighs": 0.07,
-            "shins": 0.07,
-            "spine": 0.12,
-            "thorax": 0.12,
-            "head": 0.12,
-            "shoulders": 0.15,
-            "upper_arms": 0.07,
-            "forearms": 0.07,
+            "hips": 0.2,
+            "thighs": 0.06,
+            "shins": 0.06,
+            "spine": 0.15,
+            "thorax": 0.15,
+            "head": 0.25,
+            "shoulders": 0.25,
+            "upper_arms": 0.06,
+            "forearms": 0.08,
         }
     )
     """Log-normal spread per bone-length group, left and right tied."""
     tilt: tuple[TiltComponent, ...] = (
-        TiltComponent(share=0.5),
-        TiltComponent(share=0.3, sigma_deg=40.0),
-        TiltComponent(share=0.2, any_orientation=True),
+        TiltComponent(share=0.6, sigma_deg=5.0),
+        TiltComponent(share=0.25, sigma_deg=40.0),
+        TiltComponent(share=0.15, any_orientation=True),
     )
-    camera_pitch_mean_deg: float = 10.0
-    camera_pitch_sigma_deg: float = Field(20.0, ge=0.0)
+    camera_pitch_mean_deg: float = 5.0
+    camera_pitch_sigma_deg: float = Field(28.0, ge=0.0)
     camera_roll_sigma_deg: float = Field(4.0, ge=0.0)
     focal_screen_min: float = Field(1.1, gt=0.0)
     focal_screen_max: float = Field(2.7, gt=0.0)
     """Normalised focal length (2f/w), log-uniform."""
     scale_median: float = Field(0.43, gt=0.0)
-    scale_sigma: float = Field(0.25, ge=0.0)
+    scale_sigma: float = Field(0.4, ge=0.0)
     """Screen units per metre at the root, log-normal: the synthetic box size that placement aligns to."""
     position_sigma: float = Field(0.25, ge=0.0)
     """Standard deviation of the root's position on the screen."""
@@ -77,7 +77,6 @@ class WideBaseSettings(BaseModel):
     min_depth_m: float = Field(0.5, gt=0.0)
     max_abs_screen: float = Field(1.2, gt=0.0)
     """Two-sided image filter: poses with a joint past it are refused."""
-    source_view_share: Share = 0.0
-    """Share of the poses that is seen by the source pose's own camera, from the source pose's own place."""
-    align_placement: bool = True
-    """False leaves the source's depth and position (the `no placement` ablation)."""
+    source_view_share: Share = 0.3
+    """Share of the poses that is seen by its source's own camera, standing where the source stood; 1 draws no view and
+    no place at all. Below 1, natural poses always get a drawn view."""

@@ -8,12 +8,13 @@ import torch
 
 from augment.contract import up_camera_of
 from augment.wide_base.body_plan import body_plan
-from augment.wide_base.draw import DrawnPoses, draw_base
+from augment.wide_base.draw import DrawnPoses, SourceViews, draw_base
 from augment.wide_base.factors import FactorOdds
-from augment.wide_base.library import build_library, mirrored, upright
+from augment.wide_base.library import build_library, mirrored, upright, upright_from_camera
 from augment.wide_base.local_pose import rotate, to_local, to_world
 from augment.wide_base.row_draws import RowDraws
 from augment.wide_base.settings import TiltComponent, WideBaseSettings
+from poses.cameras import screen_intrinsics
 from poses.kinematics import bone_directions, bone_lengths_m
 from poses.randomness import RowRandom
 from tests.unit.augment.pose_samples import sample_batch
@@ -27,6 +28,7 @@ STILL = WideBaseSettings(
     length_group_sigma={},
     tilt=(TiltComponent(share=1.0),),
 )
+DRAWN_VIEWS = WideBaseSettings(source_view_share=0.0)
 
 
 @pytest.fixture(scope="module", params=["h36m_16", "h36m_17"])
@@ -38,11 +40,19 @@ def parts(request: pytest.FixtureRequest):
     return batch, world_m, library, body_plan(batch.skeleton)
 
 
-def drawn(parts, settings: WideBaseSettings, rows=slice(None), copy: int = 1) -> DrawnPoses:
+def drawn(
+    parts, settings: WideBaseSettings, rows=slice(None), copy: int = 1, odds: FactorOdds | None = None
+) -> DrawnPoses:
     batch, world_m, library, plan = parts
     draws = RowDraws(RowRandom(1, "test", batch.sample_id[rows], copy))
     source = to_local(world_m[rows], plan)
-    return draw_base(source, library, draws, FactorOdds.even(settings), settings, plan)
+    camera_m = torch.from_numpy(np.ascontiguousarray(batch.joints_camera_m[rows]))
+    views = SourceViews(
+        upright_from_camera(torch.from_numpy(up_camera_of(batch))[rows]).transpose(1, 2),
+        camera_m[:, plan.skeleton.root_index],
+        torch.from_numpy(np.ascontiguousarray(screen_intrinsics(batch.camera_px[rows]), np.float32)),
+    )
+    return draw_base(source, views, library, draws, odds or FactorOdds.even(settings), settings, plan)
 
 
 def test_upright_makes_people_stand(parts) -> None:
@@ -109,7 +119,7 @@ def test_articulation_spreads_with_its_setting(parts) -> None:
 
 
 def test_the_root_is_seen_where_and_as_large_as_drawn(parts) -> None:
-    made = drawn(parts, WideBaseSettings())
+    made = drawn(parts, DRAWN_VIEWS)
     focal, centre = made.intrinsics_screen[:, 0], made.intrinsics_screen[:, 2:4]
     assert focal.min() >= 1.1
     assert focal.max() <= 2.7
@@ -122,12 +132,9 @@ def test_the_root_is_seen_where_and_as_large_as_drawn(parts) -> None:
 
 
 def test_feedback_moves_draws_between_bins(parts) -> None:
-    settings = WideBaseSettings()
-    odds = dict(FactorOdds.even(settings).odds)
+    odds = dict(FactorOdds.even(DRAWN_VIEWS).odds)
     odds["focal"] = torch.tensor([0.0, 0.0, 0.0, 1.0])
-    batch, world_m, library, plan = parts
-    draws = RowDraws(RowRandom(1, "test", batch.sample_id, 1))
-    made = draw_base(to_local(world_m, plan), library, draws, FactorOdds(odds), settings, plan)
+    made = drawn(parts, DRAWN_VIEWS, odds=FactorOdds(odds))
     assert (made.bins["focal"] == 3).all()
     assert made.intrinsics_screen[:, 0].min() > 2.0
 
@@ -147,3 +154,26 @@ def test_rotate_is_the_matrix_product() -> None:
     generator = torch.Generator().manual_seed(0)
     matrix, vector = torch.randn(9, 3, 3, generator=generator), torch.randn(9, 3, generator=generator)
     torch.testing.assert_close(rotate(matrix, vector), (matrix @ vector.unsqueeze(-1)).squeeze(-1))
+
+
+def test_a_share_is_seen_as_its_source_was(parts) -> None:
+    batch, _, _, plan = parts
+    made = drawn(parts, WideBaseSettings(source_view_share=0.5, natural_share=0.5))
+    own = made.source_view.numpy()
+    assert 0.15 < own.mean() < 0.35  # half of the half that is not natural
+    root_m = batch.joints_camera_m[:, plan.skeleton.root_index]
+    assert np.array_equal(made.root_camera_m.numpy()[own], root_m[own])
+    assert np.array_equal(made.intrinsics_screen.numpy()[own], screen_intrinsics(batch.camera_px)[own])
+    assert drawn(parts, WideBaseSettings(source_view_share=1.0)).source_view.all()
+
+
+def test_natural_poses_stay_near_their_source(parts) -> None:
+    _, world_m, _, plan = parts
+    change = {}
+    for share in (0.0, 1.0):
+        settings = WideBaseSettings(natural_share=share, tilt=(TiltComponent(share=1.0),))
+        local = to_local(drawn(parts, settings).joints_root_m, plan).directions
+        source = to_local(world_m, plan).directions
+        limbs = [bone for limb in plan.limbs for bone in (limb.upper, limb.lower)]
+        change[share] = (1 - (local * source).sum(-1)[:, limbs]).abs().median().item()
+    assert change[1.0] < 0.5 * change[0.0]
