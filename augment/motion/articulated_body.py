@@ -112,59 +112,58 @@ def nodes_around_pelvis_m(
 
 def _local_rotations(angles_rad: np.ndarray) -> np.ndarray:
     """Local rotation of every node, (T, N, 3, 3); nodes without a joint of their own keep the identity."""
-    table = channel_table()
-    column = {name: angles_rad[:, index] for index, name in enumerate(table.names)}
-    n_frames = len(angles_rad)
-    rotations = np.zeros((n_frames, len(NODES), 3, 3))
+    column = {name: angles_rad[:, index] for index, name in enumerate(channel_table().names)}
+    rotations = np.zeros((len(angles_rad), len(NODES), 3, 3))
     rotations[:] = np.eye(3)
-
-    def put(node: str, rotation: np.ndarray) -> None:
+    turned = _trunk_rotations(column)
+    for side, sign in zip(SIDES, (1.0, -1.0), strict=True):
+        own = {
+            name.removeprefix(f"{side}_"): values for name, values in column.items() if name.startswith(side)
+        }
+        turned |= {f"{side}_{name}": rotation for name, rotation in _limb_rotations(own, sign).items()}
+    for node, rotation in turned.items():
         rotations[:, NODES.index(node)] = rotation
+    return rotations
 
-    put(
-        "pelvis",
-        _about("y", column["pelvis_yaw"])
+
+def _trunk_rotations(column: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Pelvis, spine and neck: flexion, then side bending, then rotation."""
+    turned = {
+        "pelvis": _about("y", column["pelvis_yaw"])
         @ _about("x", column["pelvis_pitch"])
-        @ _about("z", -column["pelvis_list"]),
-    )
+        @ _about("z", -column["pelvis_list"])
+    }
     for node, name in (
         ("lumbar", "lumbar"),
         ("spine", "thoracic"),
         ("cervical", "cervical"),
         ("neck_nose", "head"),
     ):
-        put(
-            node,
+        turned[node] = (
             _about("x", column[f"{name}_flexion"])
             @ _about("z", -column[f"{name}_side"])
-            @ _about("y", column[f"{name}_rotation"]),
+            @ _about("y", column[f"{name}_rotation"])
         )
-    for side, sign in zip(SIDES, (1.0, -1.0), strict=True):
-        own = {
-            name.removeprefix(f"{side}_"): values for name, values in column.items() if name.startswith(side)
-        }
-        plane = -sign * own["shoulder_plane"]
-        put(
-            f"{side}_girdle",
-            _about("z", sign * own["girdle_elevation"]) @ _about("y", -sign * own["girdle_protraction"]),
-        )
-        put(
-            f"{side}_shoulder",
-            _about("x", -own["shoulder_swing"])
-            @ _about("y", plane)
-            @ _about("z", sign * own["shoulder_elevation"])
-            @ _about("y", -plane - sign * own["shoulder_rotation"]),
-        )
-        put(f"{side}_elbow", _about("x", -own["elbow_flexion"]))
-        put(
-            f"{side}_hip",
-            _about("x", -own["hip_flexion"])
-            @ _about("z", sign * own["hip_abduction"])
-            @ _about("y", -sign * own["hip_rotation"]),
-        )
-        put(f"{side}_knee", _about("x", own["knee_flexion"]))
-        put(f"{side}_ankle", _about("x", -own["ankle_dorsiflexion"]))
-    return rotations
+    return turned
+
+
+def _limb_rotations(own: dict[str, np.ndarray], sign: float) -> dict[str, np.ndarray]:
+    """Arm and leg of one side; `sign` is 1 on the left, -1 on the right."""
+    plane = -sign * own["shoulder_plane"]
+    return {
+        "girdle": _about("z", sign * own["girdle_elevation"])
+        @ _about("y", -sign * own["girdle_protraction"]),
+        "shoulder": _about("x", -own["shoulder_swing"])
+        @ _about("y", plane)
+        @ _about("z", sign * own["shoulder_elevation"])
+        @ _about("y", -plane - sign * own["shoulder_rotation"]),
+        "elbow": _about("x", -own["elbow_flexion"]),
+        "hip": _about("x", -own["hip_flexion"])
+        @ _about("z", sign * own["hip_abduction"])
+        @ _about("y", -sign * own["hip_rotation"]),
+        "knee": _about("x", own["knee_flexion"]),
+        "ankle": _about("x", -own["ankle_dorsiflexion"]),
+    }
 
 
 def _about(axis: Literal["x", "y", "z"], angle_rad: np.ndarray) -> np.ndarray:
