@@ -111,7 +111,7 @@ def headlines(inputs: ReportInputs) -> list[Headline]:
                 signed(100 * change, 0, " %"),
                 f"error on {rows}",
                 f"{words(column)}, mean over the rows",
-                good=change < 0,
+                good=change < -0.005,
             )
         )
     if inputs.seconds is not None:
