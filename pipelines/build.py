@@ -75,6 +75,8 @@ class BuildSettings(_Settings):
     variant's estimator; names that begin with "_" serve others and are not evaluated."""
     seeds: tuple[int, ...] = Field((0,), min_length=1)
     """Every loop is run with each of these seeds."""
+    single_seed: tuple[str, ...] = ()
+    """Variants that are run with the first seed only."""
     augment: BuildAugmentSettings | None = BuildAugmentSettings()
     evaluate: BuildEvaluateSettings = BuildEvaluateSettings()
     parallel_loops: int = knob(1, ge=1)
@@ -138,8 +140,9 @@ def run_build(settings: BuildSettings, context: RunContext) -> dict[str, Any]:
         context.progress.log(note)
     tasks = [
         LoopTask(name, seed, _with_start(loop, out, seed, settings), loop_url(out, name, seed, settings))
-        for name, loop in _ordered(loops)
         for seed in settings.seeds
+        for name, loop in _ordered(loops)
+        if seed == settings.seeds[0] or name not in settings.single_seed
     ]
     run_loops(tasks, f"{out}/{SOURCE}", context, settings.parallel_loops)
     result: dict[str, Any] = {"pairs": imported.units.n_pairs, "quarantined": imported.units.quarantined}
@@ -159,8 +162,9 @@ def loop_url(out: str, name: str, seed: int, settings: BuildSettings) -> str:
 
 
 def _ordered(loops: Mapping[str, ClosedLoopSettings]) -> list[tuple[str, ClosedLoopSettings]]:
-    """Those that others start from come first."""
-    return sorted(loops.items(), key=lambda item: (item[1].start_from or "").startswith(VARIANT_MARK))
+    """The baselines first, in the recipe's order; those that start from another's estimator after all others."""
+    own_last = [*list(loops.items())[1:], *list(loops.items())[:1]]
+    return sorted(own_last, key=lambda item: (item[1].start_from or "").startswith(VARIANT_MARK))
 
 
 def _with_start(loop: ClosedLoopSettings, out: str, seed: int, settings: BuildSettings) -> ClosedLoopSettings:

@@ -33,7 +33,8 @@ class LoopTask:
 def run_loops(tasks: list[LoopTask], source_url: str, context: RunContext, parallel: int) -> None:
     """Run every loop; those that were finished before are left alone.
 
-    Loops that start from another's estimator come after all that do not.
+    Seed by seed, so that a build that is stopped has every loop for its first seeds; loops that start from another's
+    estimator come after that seed's others.
     """
     if len(tasks) > 1:
         context.progress.start(TASK, len(tasks), "loops")
@@ -46,9 +47,14 @@ def run_loops(tasks: list[LoopTask], source_url: str, context: RunContext, paral
                 tasks,
             )
     else:
-        for wave in (False, True):
-            chosen = [task for task in tasks if (task.settings.start_from is not None) is wave]
-            _run_wave(chosen, tasks, source_url, context, parallel)
+        for seed in dict.fromkeys(task.seed for task in tasks):
+            for wave in (False, True):
+                chosen = [
+                    task
+                    for task in tasks
+                    if task.seed == seed and (task.settings.start_from is not None) is wave
+                ]
+                _run_wave(chosen, tasks, source_url, context, parallel)
     if len(tasks) > 1:
         context.progress.finish(TASK)
 

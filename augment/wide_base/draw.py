@@ -23,6 +23,10 @@ from augment.wide_base.row_draws import RowDraws
 from augment.wide_base.settings import WideBaseSettings
 
 
+LENGTH_SCORES = 2.5
+"""Body sizes are cut so many standard deviations from their medians: beyond it nobody is built like that."""
+
+
 @dataclass(frozen=True)
 class SourceViews:
     """How the source poses are seen: (B, 3, 3), (B, 3) and (B, 9)."""
@@ -117,8 +121,8 @@ def _draw_lengths_m(
     lengths_m = library.bone_lengths_m[draws.index("lengths.person", len(library.bone_lengths_m))]
     groups = list(plan.skeleton.bone_length_groups)
     sigma = torch.tensor([settings.length_group_sigma.get(group, 0.0) for group in groups])
-    per_group = torch.exp(draws.normal("lengths.group", len(groups)) * sigma)
-    whole = torch.exp(draws.normal("lengths.whole") * settings.body_scale_sigma)
+    per_group = torch.exp(draws.normal("lengths.group", len(groups)).clamp(-LENGTH_SCORES, LENGTH_SCORES) * sigma)
+    whole = torch.exp(draws.normal("lengths.whole").clamp(-LENGTH_SCORES, LENGTH_SCORES) * settings.body_scale_sigma)
     return lengths_m * whole * per_group[:, torch.as_tensor(plan.skeleton.bone_group_index)]
 
 
