@@ -116,6 +116,11 @@ class RayPoolExecutor:
             pool.release()
         return supervisor.report
 
+    @property
+    def settings(self) -> RayPoolSettings:
+        """Size of the pool and where it runs."""
+        return self._settings
+
     def connect(self) -> None:
         """Connect to Ray now, for actors beside the pools, such as the closed loop's; `close` ends it."""
         self._connected_here = connect(self._settings.ray) or self._connected_here

@@ -123,9 +123,17 @@ def _share_of(source: SourcePoses, index: int, augmentors: int) -> SourcePoses:
     return source.take(np.arange(index, len(source), augmentors))
 
 
-def crew_factory(plan: CrewPlan, on_ray: bool) -> CrewFactory:
-    """How to raise the crew, and to raise it again after a loss or a collapse."""
-    return partial(_raise_ray_crew if on_ray else _raise_in_process_crew, plan)
+def crew_factory(plan: CrewPlan, on_ray: bool, wait_for_nodes_s: float = 0.0) -> CrewFactory:
+    """How to raise the crew, and to raise it again after a loss or a collapse.
+
+    Args:
+        plan: What the crew is built from.
+        on_ray: As actors, or in this process.
+        wait_for_nodes_s: On Ray: how long members may wait for nodes that an autoscaler adds.
+    """
+    if on_ray:
+        return partial(_raise_ray_crew, plan, wait_for_nodes_s)
+    return partial(_raise_in_process_crew, plan)
 
 
 def _raise_in_process_crew(plan: CrewPlan, attempt: int = 0) -> Crew:
@@ -134,10 +142,10 @@ def _raise_in_process_crew(plan: CrewPlan, attempt: int = 0) -> Crew:
     return InProcessCrew(augmentors, build_trainer(plan))
 
 
-def _raise_ray_crew(plan: CrewPlan, attempt: int = 0) -> Crew:
+def _raise_ray_crew(plan: CrewPlan, wait_for_nodes_s: float, attempt: int = 0) -> Crew:
     from pipelines.closed_loop.ray_crew import RayCrew
 
     plan = replace(plan, attempt=attempt)
     resources = WorkerResources(num_cpus=plan.settings.cpus_per_actor, num_gpus=plan.settings.gpus_per_actor)
     builders = [partial(build_augmentor, plan, index) for index in range(plan.settings.augmentors)]
-    return RayCrew(builders, partial(build_trainer, plan), resources)
+    return RayCrew(builders, partial(build_trainer, plan), resources, wait_for_nodes_s)

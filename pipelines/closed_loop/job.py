@@ -99,10 +99,14 @@ def run_closed_loop(settings: ClosedLoopSettings, source_url: str, context: RunC
     data = load_loop_data(crew_plan.dataset_url, crew_plan.dataset_version, settings)
     checkpoints = LoopCheckpoints(store, "checkpoints", plan.run_id)
     log = MetricsLog(store, METRICS_FILE)
+    wait_for_nodes_s = 0.0
     if isinstance(context.executor, RayPoolExecutor):
         context.executor.connect()
+        wait_for_nodes_s = context.executor.settings.wait_for_nodes_s
     order = settings.order(len(data.train))
-    crew = run_loop(order, crew_factory(crew_plan, on_ray), checkpoints, log, context.progress)
+    crew = run_loop(
+        order, crew_factory(crew_plan, on_ray, wait_for_nodes_s), checkpoints, log, context.progress
+    )
     state = _final_state(crew, checkpoints)
     crew.close()
     return _save(store, context.out_url, crew_plan, data.train.skeleton, state, plan, log)

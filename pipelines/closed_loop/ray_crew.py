@@ -44,6 +44,9 @@ class _AugmentorActor:
         torch.set_num_threads(torch_threads)
         self._augmentor = build()
 
+    def ping(self) -> None:
+        """Answers as soon as the actor has a place."""
+
     def produce(self, round_index: int, first_batch: int, n_batches: int, weights: Any) -> Any:
         return self._augmentor.produce(round_index, first_batch, n_batches, weights)
 
@@ -65,6 +68,9 @@ class _TrainerActor:
     def setup(self, build: Callable[[], TrainerWorker], torch_threads: int) -> None:
         torch.set_num_threads(torch_threads)
         self._trainer = build()
+
+    def ping(self) -> None:
+        """Answers as soon as the actor has a place."""
 
     def consume(self, round_index: int, share: float, *chunks: Any) -> tuple[Any, Any]:
         return self._trainer.consume(round_index, list(chunks), share)
@@ -89,7 +95,8 @@ class RayCrew:
         build_augmentors: Build one augmentor each, where its actor runs.
         build_trainer: Builds the trainer, where its actor runs.
         resources: What each member needs.
-        wait_for_room_s: How long to wait for what other pools (or a lost crew) give back.
+        wait_for_nodes_s: Above 0, nodes may come and go (an autoscaler's): all members are asked for at once, and wait
+            so long for a node. At 0 the members must fit on the nodes that there are.
 
     Raises:
         PoolError: if the members cannot be placed.
@@ -101,9 +108,11 @@ class RayCrew:
         build_augmentors: Sequence[Callable[[], LoopAugmentor]],
         build_trainer: Callable[[], TrainerWorker],
         resources: WorkerResources,
-        wait_for_room_s: float = 15.0,
+        wait_for_nodes_s: float = 0.0,
     ) -> None:
-        wait_for_placement(len(build_augmentors) + 1, resources, wait_for_room_s)
+        members = len(build_augmentors) + 1
+        if wait_for_nodes_s == 0:
+            wait_for_room(members, resources)
         options = {
             "num_cpus": resources.num_cpus,
             "num_gpus": resources.num_gpus,
@@ -116,6 +125,8 @@ class RayCrew:
         self._trainer: Any = trainer_class.options(**options).remote()
         builds = [build_trainer, *build_augmentors]
         try:
+            if wait_for_nodes_s > 0:
+                self._wait_for_nodes(resources, wait_for_nodes_s)
             self._get_all(
                 [
                     member.setup.remote(build, resources.torch_threads)
@@ -186,6 +197,14 @@ class RayCrew:
             for member in self._members:
                 ray.kill(member, no_restart=True)
 
+    def _wait_for_nodes(self, resources: WorkerResources, wait_for_nodes_s: float) -> None:
+        """Wait until every member runs somewhere; that they are asked for is what makes an autoscaler add nodes."""
+        calls = [member.ping.remote() for member in self._members]
+        _, homeless = ray.wait(calls, num_returns=len(calls), timeout=wait_for_nodes_s, fetch_local=False)
+        if homeless:
+            raise placement_error(_POOL, len(calls), len(calls), resources, *node_resources())
+        self._get_all(calls)
+
     def _names(self) -> list[str]:
         return [TRAINER_NAME, *(AUGMENTOR_NAME.format(index=index) for index in range(self.n_augmentors))]
 
@@ -205,11 +224,11 @@ def _one_line(error: BaseException) -> str:
     return f"{type(error).__name__}: {' '.join(str(error).split())}"
 
 
-def wait_for_placement(members: int, resources: WorkerResources, wait_for_room_s: float) -> None:
-    """Wait until all members can be placed: the loop cannot begin with fewer.
+def wait_for_room(members: int, resources: WorkerResources, patience_s: float = 15.0) -> None:
+    """Wait until other pools (or a lost crew) have given back what all members need: a loop cannot begin with fewer.
 
     Raises:
-        PoolError: at once if the nodes are too small, else if there is still no room after `wait_for_room_s`.
+        PoolError: at once if the nodes are too small, else if there is still no room after `patience_s`.
     """
     started_s = time.monotonic()
     while True:
@@ -217,6 +236,6 @@ def wait_for_placement(members: int, resources: WorkerResources, wait_for_room_s
         if workers_that_fit(resources, nodes, available) >= members:
             return
         possible = workers_that_fit(resources, nodes, total_resources(nodes)) >= members
-        if not possible or time.monotonic() - started_s >= wait_for_room_s:
+        if not possible or time.monotonic() - started_s >= patience_s:
             raise placement_error(_POOL, members, members, resources, nodes, available)
         time.sleep(0.1)
