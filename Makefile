@@ -4,6 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 DEMO_OUT ?= out/demo
+MOCAP ?= ../shared/data/mocap
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .PHONY: demo test test-fast lint format bench results install clean
@@ -38,10 +39,11 @@ format: $(READY)
 	@$(BIN)/ruff format . && $(BIN)/ruff check --fix .
 
 bench: $(READY)
-	@OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks
+	@OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks $(WRITE)
 
 results: $(READY)
-	@$(BIN)/python -m benchmarks.results --data ../shared/data/mocap --out out/results
+	@$(BIN)/posemill run results --set source=$(MOCAP) --set out=out/results
+	@$(BIN)/python -m benchmarks.results out/results
 
 clean:
 	rm -rf $(VENV) out build *.egg-info

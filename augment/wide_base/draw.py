@@ -23,7 +23,7 @@ from augment.wide_base.row_draws import RowDraws
 from augment.wide_base.settings import WideBaseSettings
 
 
-LENGTH_SCORES = 2.5
+LENGTH_SCORES = 2.0
 """Body sizes are cut so many standard deviations from their medians: beyond it nobody is built like that."""
 
 

@@ -7,6 +7,9 @@ from typing import Any
 
 from storage.object_store import ObjectStore
 
+NOT_SELECTED = "not_selected"
+"""Good poses that were not needed; they count as refused by nobody."""
+
 
 @dataclass(frozen=True)
 class TrainingReport:
@@ -41,15 +44,15 @@ def round_metrics(report: TrainingReport) -> dict[str, Any]:
     }
     if math.isfinite(report.loss_lifter):
         line["loss_lifter"] = report.loss_lifter
-    seen = report.fakes + sum(report.rejected.values())
-    if seen:
-        line["kept_fraction"] = report.fakes / seen
     names = sorted({name for metrics in report.augmentor_metrics for name in metrics})
     for name in names:
         values = [metrics[name] for metrics in report.augmentor_metrics if name in metrics]
         mean = sum(values) / len(values)
         if math.isfinite(mean):
             line[name] = mean
+    seen = report.fakes + sum(report.rejected.values()) - report.rejected.get(NOT_SELECTED, 0)
+    if seen:  # of the whole round; the monitor's number of this name is of the learned augmentor alone
+        line["kept_fraction"] = report.fakes / seen
     line.update(
         {f"validation_{name}": value for name, value in report.validation.items() if math.isfinite(value)}
     )
