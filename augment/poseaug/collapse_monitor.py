@@ -37,10 +37,16 @@ class CollapseMonitorSettings(BaseModel):
 
 @dataclass(frozen=True)
 class Verdict:
-    """Whether the augmentor is healthy; if not, why."""
+    """Whether the augmentor is healthy; if not, why.
+
+    `collapsed` says that it is past use: its losses are no numbers, it copies its input, hardly a pose is kept or
+    inside the band, or all stand at one depth. A bone turned too far or a discriminator that wins are complaints only:
+    with the published losses both come on every seed sooner or later, so another seed is no cure.
+    """
 
     healthy: bool
     reasons: tuple[str, ...]
+    collapsed: bool = False
 
 
 class CollapseMonitor:
@@ -97,11 +103,12 @@ class CollapseMonitor:
                 f"the augmentor copies its input: mean 1 - cos {means['bone_angle_change_mean']:.4f} "
                 f"< {limits.least_change}"
             )
+        complaints: list[str] = []
         for bone in self._skeleton.bones:
             change = means[f"bone_angle_change/{bone}"]
             if change > limits.most_change_per_bone:
                 angle = math.degrees(math.acos(max(-1.0, 1.0 - change)))
-                reasons.append(f"bone {bone} is turned by about {angle:.0f} degrees on average")
+                complaints.append(f"bone {bone} is turned by about {angle:.0f} degrees on average")
         if means["inside_bone_angle_band"] < limits.least_inside:
             reasons.append(
                 f"only {means['inside_bone_angle_band']:.1%} of poses have a bone angle change inside the "
@@ -110,14 +117,18 @@ class CollapseMonitor:
         for name in ("d3d", "d2d"):
             accuracy = means.get(f"accuracy_{name}", 0.5)
             if accuracy > limits.most_accuracy:
-                reasons.append(
+                complaints.append(
                     f"discriminator {name} is right in {accuracy:.1%}: the augmentor no longer learns from it"
                 )
         if means["kept_fraction"] < limits.least_kept:
             reasons.append(f"only {means['kept_fraction']:.1%} of augmented poses pass the filters")
         if means["translation_z_std_m"] < limits.least_depth_spread_m:
             reasons.append(f"all poses stand at one depth (spread {means['translation_z_std_m']:.3f} m)")
-        return Verdict(healthy=not reasons, reasons=tuple(reasons))
+        return Verdict(
+            healthy=not reasons and not complaints,
+            reasons=(*reasons, *complaints),
+            collapsed=bool(reasons),
+        )
 
     def state(self) -> dict[str, Any]:
         """Running means as JSON."""

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from augment.poseaug.collapse_monitor import CollapseMonitor
 from estimators.lifters.contract import Lifter
 from estimators.weights import WeightBuffer, load_flat
 from pipelines.closed_loop.checkpoint import MemberState
@@ -113,6 +114,12 @@ class EstimatorSnapshot:
     def forget(self) -> None:
         """Load the weights at the next call even if they are no newer: a look in train mode may have changed them."""
         self._version = -1
+
+
+def reasons_of_collapse(monitor: CollapseMonitor) -> tuple[str, ...]:
+    """The monitor's reasons if its verdict is a collapse; what it only complains of does not count."""
+    verdict = monitor.verdict()
+    return verdict.reasons if verdict.collapsed else ()
 
 
 def rejected_counts(keep: Tensor, reasons: dict[str, Tensor]) -> dict[str, int]:

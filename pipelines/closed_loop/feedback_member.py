@@ -6,7 +6,7 @@ from augment.feedback_loop.drawer import SourceRows
 from augment.feedback_loop.learner import FeedbackLearner, RealPoses
 from estimators.lifters.contract import Lifter
 from estimators.weights import WeightBuffer
-from pipelines.closed_loop.augmentors import ChunkBuilder, EstimatorSnapshot
+from pipelines.closed_loop.augmentors import ChunkBuilder, EstimatorSnapshot, reasons_of_collapse
 from pipelines.closed_loop.checkpoint import MemberState
 from pipelines.closed_loop.chunks import PoseChunk
 from pipelines.closed_loop.ordering import RowStream
@@ -81,6 +81,6 @@ class FeedbackMember:
             stream.position = position
 
     def complaints(self) -> tuple[str, ...]:
-        """The collapse monitor's verdict on the residual augmentor."""
+        """The collapse monitor's reasons, where its verdict on the residual augmentor is a collapse."""
         residual = self._learner.residual
-        return () if residual is None else residual.monitor.verdict().reasons
+        return () if residual is None else reasons_of_collapse(residual.monitor)

@@ -9,7 +9,7 @@ from augment.poseaug.fake_filter import project
 from augment.poseaug.learner import GanBatch, PoseAugLearner
 from estimators.lifters.contract import Lifter
 from estimators.weights import WeightBuffer
-from pipelines.closed_loop.augmentors import ChunkBuilder, EstimatorSnapshot
+from pipelines.closed_loop.augmentors import ChunkBuilder, EstimatorSnapshot, reasons_of_collapse
 from pipelines.closed_loop.checkpoint import MemberState
 from pipelines.closed_loop.chunks import PoseChunk
 from pipelines.closed_loop.ordering import batch_bounds, shuffled
@@ -91,8 +91,8 @@ class PoseAugMember:
         self._round = -1
 
     def complaints(self) -> tuple[str, ...]:
-        """The collapse monitor's verdict."""
-        return self._learner.monitor.verdict().reasons
+        """The collapse monitor's reasons, where its verdict is a collapse."""
+        return reasons_of_collapse(self._learner.monitor)
 
     def _begin_round(self, round_index: int) -> None:
         """Swap bone lengths and shuffle; a function of the round alone, so a resumed loop does the same."""

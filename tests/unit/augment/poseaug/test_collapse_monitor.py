@@ -79,6 +79,13 @@ def test_each_collapse_is_named(
     assert any(message in reason for reason in verdict.reasons), verdict.reasons
 
 
+def test_only_an_augmentor_past_use_counts_as_collapsed() -> None:
+    assert not monitor_after(one_bone_turned()).verdict().collapsed
+    assert not monitor_after(healthy(), {"d3d": 1.0, "d2d": 1.0}).verdict().collapsed
+    assert monitor_after(healthy(), HEALTHY_ACCURACY, 0.0).verdict().collapsed
+    assert monitor_after(replace(healthy(), bone_angle_change=torch.zeros(20, 15))).verdict().collapsed
+
+
 def test_no_verdict_before_it_has_settled() -> None:
     monitor = CollapseMonitor(CollapseMonitorSettings(settle=5), LossSettings(), SKELETON)
     assert monitor.verdict().healthy

@@ -14,6 +14,7 @@ from pipelines.closed_loop.checkpoint import LoopCheckpoints, LoopState, MemberS
 from pipelines.closed_loop.collapse import signs_of_collapse, with_new_randomness
 from pipelines.closed_loop.crew import Crew, CrewFactory, InProcessCrew
 from pipelines.closed_loop.errors import CollapseError, CrewLostError
+from pipelines.closed_loop.feedback_member import FeedbackMember
 from pipelines.closed_loop.loop import run_loop
 from pipelines.closed_loop.reports import MetricsLog, TrainingReport
 from pipelines.closed_loop.settings import PoseAugAugmentation, RandomAugmentation
@@ -140,6 +141,21 @@ def test_a_loss_that_is_no_number_is_a_collapse() -> None:
         0, 1, 1, 0, 1.0, 0, augmentor_metrics=[{"loss_generator": math.nan, "x": math.nan}]
     )
     assert signs_of_collapse(crew, report) == ("loss_generator is not a number",)
+
+
+def test_members_pass_on_what_the_monitor_calls_a_collapse() -> None:
+    plan = CrewPlan(feedback_loop(batches_per_round=2), "in memory", 1, 3)
+    crew = crew_factory(plan, on_ray=False)(0)
+    assert isinstance(crew, InProcessCrew)
+    crew.produce(0, 0, 0, 2, crew.weights())
+    assert crew.complaints() == ()
+    member = crew.augmentors[0]
+    assert isinstance(member, FeedbackMember)
+    residual = member.learner.residual
+    assert residual is not None
+    residual.monitor.updates = 10_000
+    residual.monitor.means |= {"kept_fraction": 0.0}
+    assert any("only 0.0% of augmented poses" in reason for reason in crew.complaints())
 
 
 def test_new_randomness_keeps_networks_and_the_trainer() -> None:
