@@ -162,6 +162,16 @@ def test_a_crew_without_room_says_so_at_once() -> None:
     assert time.monotonic() - started_s < 5.0
 
 
+def test_a_crew_waits_for_nodes_only_so_long() -> None:
+    with pytest.raises(PoolError, match=r"'closed loop': wanted 3 worker.* of 1 CPU"):
+        ray_crew.RayCrew(
+            [loop_members.broken_augmentor] * 2,
+            loop_members.patient_trainer,
+            WorkerResources(),
+            wait_for_nodes_s=0.5,
+        )
+
+
 def test_crews_gave_everything_back() -> None:
     import ray
 
