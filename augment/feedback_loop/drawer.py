@@ -100,5 +100,6 @@ def as_candidates(rows: SourceRows, skeleton: Skeleton, settings: WideBaseSettin
     bins = dict.fromkeys(FactorOdds.even(settings).odds, nothing)
     joints_root_m = rows.joints_camera_m - root_camera_m.unsqueeze(1)
     return judge(
-        DrawnPoses(joints_root_m, root_camera_m, rows.intrinsics_screen, rows.up_camera, own, bins), settings
+        DrawnPoses(joints_root_m, root_camera_m, rows.intrinsics_screen, rows.up_camera, own, own, bins),
+        settings,
     )

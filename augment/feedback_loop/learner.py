@@ -100,7 +100,7 @@ class FeedbackLearner:
         rejected = _count(candidates)
         metrics: dict[str, float] = {}
         error_m = self._listen(candidates, kept, lifter, metrics)
-        chosen = self._choose(kept, error_m, rows, copy, wanted)
+        chosen = self._choose(kept, error_m, candidates.drawn.natural[kept], rows, copy, wanted)
         if len(kept) > len(chosen):
             rejected["not_selected"] = len(kept) - len(chosen)
         joints = candidates.drawn.joints_root_m[chosen]
@@ -130,13 +130,20 @@ class FeedbackLearner:
         return error_m
 
     def _choose(
-        self, kept: Tensor, error_m: Tensor | None, rows: SourceRows, copy: int | np.ndarray, wanted: int
+        self,
+        kept: Tensor,
+        error_m: Tensor | None,
+        natural: Tensor,
+        rows: SourceRows,
+        copy: int | np.ndarray,
+        wanted: int,
     ) -> Tensor:
-        """Rows to emit: the first `wanted`, or a weighted sample of the hard but learnable ones."""
+        """Rows to emit: the first `wanted`, or a sample in favour of the hard but learnable."""
         selection = self.settings.selection
         if not selection.enabled or error_m is None or len(kept) <= wanted:
             return kept[:wanted]
         ratio = (error_m / error_m.mean()).clamp(max=selection.max_ratio)
+        ratio = torch.where(natural, 1.0, ratio)
         random = RowRandom(self.seed, "feedback_loop.selection", rows.row_id, copy)
         uniform = torch.from_numpy(random.uniform(1, stream="keep"))[kept, 0].clamp_min(1e-7)
         keys = torch.log(uniform) / ratio.clamp_min(1e-3) ** selection.power

@@ -23,10 +23,13 @@ class SamplerSettings(_Settings):
 
 
 class SelectionSettings(_Settings):
-    """Feedback on single poses: draw more candidates than are needed and keep those that still teach."""
+    """Feedback on single poses: draw more candidates than are needed and keep those that still teach.
 
-    enabled: bool = False
-    oversampling: float = Field(2.0, ge=1.0)
+    Natural poses are chosen by chance alone, so that the hard ones never crowd out the ordinary.
+    """
+
+    enabled: bool = True
+    oversampling: float = Field(1.8, ge=1.0)
     power: float = Field(1.0, ge=0.0)
     """Candidates are kept with odds proportional to (error / mean error) ** power ..."""
     max_ratio: float = Field(3.0, gt=0.0)

@@ -22,7 +22,6 @@ from augment.wide_base.local_pose import (
 from augment.wide_base.row_draws import RowDraws
 from augment.wide_base.settings import WideBaseSettings
 
-
 LENGTH_SCORES = 2.0
 """Body sizes are cut so many standard deviations from their medians: beyond it nobody is built like that."""
 
@@ -46,6 +45,7 @@ class DrawnPoses:
         intrinsics_screen: (B, 9) screen-normalised pinhole camera without distortion.
         up_camera: (B, 3) the world's up in camera axes.
         source_view: (B,) True where the source's own camera sees the pose.
+        natural: (B,) True for ordinary poses: near their source, upright.
         bins: (B,) index of the bin that each factor was drawn from, by the factor's name.
     """
 
@@ -54,6 +54,7 @@ class DrawnPoses:
     intrinsics_screen: Float[Tensor, "B 9"]
     up_camera: Float[Tensor, "B 3"]
     source_view: Bool[Tensor, " B"]
+    natural: Bool[Tensor, " B"]
     bins: dict[str, Int[Tensor, " B"]]
 
     @property
@@ -94,7 +95,9 @@ def draw_base(
     own_view = draws.chance("view.source", settings.source_view_share) & (
         ~natural | (settings.source_view_share == 1.0)
     )
-    placed = _place(joints_world_m, draws, bins.focal_screen(draws), bins.scale(draws), settings, bins.chosen)
+    placed = _place(
+        joints_world_m, draws, bins.focal_screen(draws), bins.scale(draws), settings, natural, bins.chosen
+    )
     return _seen_by_source(placed, joints_world_m, views, own_view)
 
 
@@ -110,6 +113,7 @@ def _seen_by_source(
         torch.where(one, views.intrinsics_screen, drawn.intrinsics_screen),
         torch.where(one, views.camera_from_upright[:, :, 1], drawn.up_camera),
         chosen,
+        drawn.natural,
         drawn.bins,
     )
 
@@ -121,8 +125,12 @@ def _draw_lengths_m(
     lengths_m = library.bone_lengths_m[draws.index("lengths.person", len(library.bone_lengths_m))]
     groups = list(plan.skeleton.bone_length_groups)
     sigma = torch.tensor([settings.length_group_sigma.get(group, 0.0) for group in groups])
-    per_group = torch.exp(draws.normal("lengths.group", len(groups)).clamp(-LENGTH_SCORES, LENGTH_SCORES) * sigma)
-    whole = torch.exp(draws.normal("lengths.whole").clamp(-LENGTH_SCORES, LENGTH_SCORES) * settings.body_scale_sigma)
+    per_group = torch.exp(
+        draws.normal("lengths.group", len(groups)).clamp(-LENGTH_SCORES, LENGTH_SCORES) * sigma
+    )
+    whole = torch.exp(
+        draws.normal("lengths.whole").clamp(-LENGTH_SCORES, LENGTH_SCORES) * settings.body_scale_sigma
+    )
     return lengths_m * whole * per_group[:, torch.as_tensor(plan.skeleton.bone_group_index)]
 
 
@@ -157,6 +165,7 @@ def _place(
     focal_screen: Tensor,
     scale: Tensor,
     settings: WideBaseSettings,
+    natural: Tensor,
     bins: dict[str, Tensor],
 ) -> DrawnPoses:
     """See the poses from a drawn view, the root put where its projection has the drawn place and scale."""
@@ -175,4 +184,6 @@ def _place(
     focal = focal_screen.unsqueeze(-1).expand(-1, 2)
     intrinsics = torch.cat([focal, centre, torch.zeros(len(pitch), 5)], -1)
     nowhere = torch.zeros(len(pitch), dtype=torch.bool)
-    return DrawnPoses(joints_root_m, root_camera_m, intrinsics, camera_from_world[:, :, 1], nowhere, bins)
+    return DrawnPoses(
+        joints_root_m, root_camera_m, intrinsics, camera_from_world[:, :, 1], nowhere, natural, bins
+    )
