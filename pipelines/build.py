@@ -41,12 +41,12 @@ class _Settings(BaseModel):
 class BuildAugmentSettings(_Settings):
     """The augmented dataset: `AugmentSettings` less what the build knows by itself."""
 
-    copies: int = Field(1, ge=1)
+    copies: int = Field(default=1, ge=1)
     parts: tuple[str, ...] | None = ("source_train",)
-    rows_per_unit: int = Field(65_536, ge=1)
-    copies_per_unit: int = Field(4, ge=1)
+    rows_per_unit: int = Field(default=65_536, ge=1)
+    copies_per_unit: int = Field(default=4, ge=1)
     shuffle: bool = True
-    micro_rows: int = Field(8192, ge=1)
+    micro_rows: int = Field(default=8192, ge=1)
     device: str = knob("cpu")
     gpus_per_worker: float = knob(1.0, gt=0)
 
@@ -56,7 +56,7 @@ class BuildEvaluateSettings(_Settings):
 
     parts: tuple[str, ...] = ("*",)
     rigs: tuple[str, ...] = ("*",)
-    protocols: tuple[str, ...] = Field(DEFAULT_PROTOCOLS, min_length=1)
+    protocols: tuple[str, ...] = Field(default=DEFAULT_PROTOCOLS, min_length=1)
     baseline: str | None = None
     """The variant that the report compares the others with."""
 
@@ -73,7 +73,7 @@ class BuildSettings(_Settings):
     compare: dict[str, dict[str, Any]] = {}
     """Other loops by name: the keys in which each differs from `loop`. `start_from: variant:NAME` begins with another
     variant's estimator; names that begin with "_" serve others and are not evaluated."""
-    seeds: tuple[int, ...] = Field((0,), min_length=1)
+    seeds: tuple[int, ...] = Field(default=(0,), min_length=1)
     """Every loop is run with each of these seeds."""
     single_seed: tuple[str, ...] = ()
     """Variants that are run with the first seed only."""

@@ -14,11 +14,11 @@ class SamplerSettings(_Settings):
     """Feedback on the odds of the base's factor bins: harder than average is drawn more often."""
 
     enabled: bool = True
-    power: float = Field(0.5, ge=0.0)
+    power: float = Field(default=0.5, ge=0.0)
     """A bin's odds are its base probability times (its error / the mean error) ** power, within the bounds."""
-    min_ratio: float = Field(0.4, gt=0.0)
-    max_ratio: float = Field(2.5, gt=0.0)
-    memory: float = Field(0.98, gt=0.0, lt=1.0)
+    min_ratio: float = Field(default=0.4, gt=0.0)
+    max_ratio: float = Field(default=2.5, gt=0.0)
+    memory: float = Field(default=0.98, gt=0.0, lt=1.0)
     """How much of a bin's error estimate survives each new pose in it."""
 
 
@@ -29,10 +29,10 @@ class SelectionSettings(_Settings):
     """
 
     enabled: bool = True
-    oversampling: float = Field(1.8, ge=1.0)
-    power: float = Field(1.0, ge=0.0)
+    oversampling: float = Field(default=1.8, ge=1.0)
+    power: float = Field(default=1.0, ge=0.0)
     """Candidates are kept with odds proportional to (error / mean error) ** power ..."""
-    max_ratio: float = Field(3.0, gt=0.0)
+    max_ratio: float = Field(default=3.0, gt=0.0)
     """... but nothing past this multiple of the mean error gains from being harder (hard but learnable)."""
 
 
@@ -40,11 +40,11 @@ class ResidualSettings(_Settings):
     """The learned augmentor on top of the base draw, held by the discriminators."""
 
     enabled: bool = True
-    share: float = Field(0.25, ge=0.0, le=1.0)
+    share: float = Field(default=0.25, ge=0.0, le=1.0)
     """Share of the emitted poses that pass through the learned augmentor."""
-    train_every: int = Field(4, ge=1)
+    train_every: int = Field(default=4, ge=1)
     """One adversarial step of the augmentor per so many batches of poses."""
-    batch_rows: int = Field(128, ge=8)
+    batch_rows: int = Field(default=128, ge=8)
     poseaug: PoseAugSettings = PoseAugSettings()
 
 
@@ -57,4 +57,4 @@ class FeedbackLoopSettings(_Settings):
     sampler: SamplerSettings = SamplerSettings()
     selection: SelectionSettings = SelectionSettings()
     residual: ResidualSettings = ResidualSettings()
-    library_poses: int = Field(8192, ge=1)
+    library_poses: int = Field(default=8192, ge=1)

@@ -13,7 +13,7 @@ class TiltComponent(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     share: Share
-    sigma_deg: float = Field(0.0, ge=0.0)
+    sigma_deg: float = Field(default=0.0, ge=0.0)
     """Standard deviation of the tilt about a random horizontal axis."""
     any_orientation: bool = False
     """Draw the orientation evenly from all rotations instead (tumbling, lying, upside down)."""
@@ -32,16 +32,16 @@ class WideBaseSettings(BaseModel):
     """Mean probability, per limb and for the chest, of taking it from another pose; grows with articulation."""
     range_of_motion_share: Share = 0.15
     """Mean probability, per limb, of drawing it from the normal ranges of motion; grows with articulation."""
-    articulation_max_deg: float = Field(35.0, ge=0.0)
+    articulation_max_deg: float = Field(default=35.0, ge=0.0)
     """The standard deviation of the joint rotations at articulation level 1; the level is drawn per pose, 0 to 1."""
-    chest_ratio: float = Field(0.6, ge=0.0)
-    head_ratio: float = Field(0.6, ge=0.0)
+    chest_ratio: float = Field(default=0.6, ge=0.0)
+    head_ratio: float = Field(default=0.6, ge=0.0)
     """Share of that standard deviation that the chest and the head get."""
-    max_flexion_deg: float = Field(149.0, gt=0.0, le=180.0)
+    max_flexion_deg: float = Field(default=149.0, gt=0.0, le=180.0)
     """Knees and elbows bend this far at most, and never backwards."""
-    rig_sigma_deg: float = Field(6.0, ge=0.0)
+    rig_sigma_deg: float = Field(default=6.0, ge=0.0)
     """Rotation of the structural bones (hips, clavicles, spine, head): mocap rigs differ in where they put joints."""
-    body_scale_sigma: float = Field(0.06, ge=0.0)
+    body_scale_sigma: float = Field(default=0.06, ge=0.0)
     length_group_sigma: dict[str, float] = Field(
         default_factory=lambda: {
             "hips": 0.2,
@@ -62,20 +62,20 @@ class WideBaseSettings(BaseModel):
         TiltComponent(share=0.15, any_orientation=True),
     )
     camera_pitch_mean_deg: float = 5.0
-    camera_pitch_sigma_deg: float = Field(28.0, ge=0.0)
-    camera_roll_sigma_deg: float = Field(4.0, ge=0.0)
-    focal_screen_min: float = Field(1.1, gt=0.0)
-    focal_screen_max: float = Field(2.7, gt=0.0)
+    camera_pitch_sigma_deg: float = Field(default=28.0, ge=0.0)
+    camera_roll_sigma_deg: float = Field(default=4.0, ge=0.0)
+    focal_screen_min: float = Field(default=1.1, gt=0.0)
+    focal_screen_max: float = Field(default=2.7, gt=0.0)
     """Normalised focal length (2f/w), log-uniform."""
-    scale_median: float = Field(0.43, gt=0.0)
-    scale_sigma: float = Field(0.4, ge=0.0)
+    scale_median: float = Field(default=0.43, gt=0.0)
+    scale_sigma: float = Field(default=0.4, ge=0.0)
     """Screen units per metre at the root, log-normal: the synthetic box size that placement aligns to."""
-    position_sigma: float = Field(0.25, ge=0.0)
+    position_sigma: float = Field(default=0.25, ge=0.0)
     """Standard deviation of the root's position on the screen."""
-    centre_sigma: float = Field(0.03, ge=0.0)
+    centre_sigma: float = Field(default=0.03, ge=0.0)
     """Standard deviation of the principal point on the screen."""
-    min_depth_m: float = Field(0.5, gt=0.0)
-    max_abs_screen: float = Field(1.2, gt=0.0)
+    min_depth_m: float = Field(default=0.5, gt=0.0)
+    max_abs_screen: float = Field(default=1.2, gt=0.0)
     """Two-sided image filter: poses with a joint past it are refused."""
     source_view_share: Share = 0.25
     """Share of the poses that is seen by its source's own camera, standing where the source stood; 1 draws no view and

@@ -67,19 +67,19 @@ class ClosedLoopSettings(_Settings):
     trainer: LifterTrainerSettings = LifterTrainerSettings()
     diet: Literal["alternate", "mixed", "real"] = "mixed"
     """alternate: all fakes, then all real poses (published); mixed: half of every batch is real; real: no fakes."""
-    real_share: float = Field(0.5, ge=0.0, lt=1.0)
+    real_share: float = Field(default=0.5, ge=0.0, lt=1.0)
     """Share of real poses in a mixed batch."""
     flip_real: bool = False
     """Mirror a random half of the real poses of every batch."""
-    batch_rows: int = Field(256, ge=2)
+    batch_rows: int = Field(default=256, ge=2)
     start_from: str | None = None
     """A trained lifter (`lifter.safetensors`) to begin with instead of fresh weights, as the published loop does."""
-    pretrain_rounds: int = Field(0, ge=0)
+    pretrain_rounds: int = Field(default=0, ge=0)
     """Passes over the real poses before the loop."""
-    rounds: int = Field(16, ge=1)
-    batches_per_round: int | None = Field(None, ge=1)
+    rounds: int = Field(default=16, ge=1)
+    batches_per_round: int | None = Field(default=None, ge=1)
     """Batches that the augmentors make in a round; None makes one pass over the source poses."""
-    lifter_steps: int | None = Field(None, ge=1)
+    lifter_steps: int | None = Field(default=None, ge=1)
     """The trainer stops after this many updates, whatever the rounds; makes different loops comparable."""
     train_parts: tuple[str, ...] = ("source_train",)
     """Parts of the dataset that are trained on."""
@@ -87,16 +87,16 @@ class ClosedLoopSettings(_Settings):
     """Parts that the best estimator is chosen on; parts that the dataset lacks are left out."""
     rigs: tuple[str, ...] = ("h36m_like",)
     """Camera rigs that train and validation poses are seen by; empty means all."""
-    valid_max_rows: int = Field(8192, ge=1)
-    validate_every_rounds: int = Field(1, ge=1)
+    valid_max_rows: int = Field(default=8192, ge=1)
+    validate_every_rounds: int = Field(default=1, ge=1)
     mode: Literal["sync", "async"] = "sync"
-    max_staleness: int = Field(2, ge=0)
+    max_staleness: int = Field(default=2, ge=0)
     """async: the estimator is at most this many updates past the one that a chunk was made against."""
-    collapse_restarts: int = Field(3, ge=0)
+    collapse_restarts: int = Field(default=3, ge=0)
     """Restarts from the last good checkpoint, with another seed, after a collapse of the learned augmentor; one more
     collapse ends the loop. 0 only tells of a collapse, and so does the preset `released`, as published."""
-    augmentors: int = Field(1, ge=1)
-    chunk_batches: int = Field(32, ge=1)
+    augmentors: int = Field(default=1, ge=1)
+    chunk_batches: int = Field(default=32, ge=1)
     checkpoint_every_rounds: int = knob(1, ge=1)
     cpus_per_actor: float = knob(1.0, ge=0.0)
     gpus_per_actor: float = knob(0.0, ge=0.0)
