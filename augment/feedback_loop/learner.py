@@ -52,20 +52,27 @@ class FeedbackLearner:
         skeleton: Of all poses.
         library: Limbs and bodies of the source dataset.
         seed: Of every random number.
+        device: Where the learned augmentor lives; the base is drawn on the CPU.
     """
 
     def __init__(
-        self, settings: FeedbackLoopSettings, skeleton: Skeleton, library: PoseLibrary, seed: int
+        self,
+        settings: FeedbackLoopSettings,
+        skeleton: Skeleton,
+        library: PoseLibrary,
+        seed: int,
+        device: str = "cpu",
     ) -> None:
         self.settings = settings
         self.skeleton = skeleton
         self.library = library
         self.seed = seed
+        self.device = device
         self.drawer = BaseDrawer(settings.base, skeleton, library, seed)
         self.odds = ErrorOdds(settings.sampler, FactorOdds.even(settings.base))
         self.residual: PoseAugLearner | None = None
         if settings.residual.enabled:
-            self.residual = PoseAugLearner(settings.residual.poseaug, skeleton, seed)
+            self.residual = PoseAugLearner(settings.residual.poseaug, skeleton, seed, device)
         self._batches = 0
 
     def candidates_for(self, wanted: int) -> int:
@@ -119,7 +126,7 @@ class FeedbackLearner:
         if not (self.settings.sampler.enabled or self.settings.selection.enabled):
             return None
         with torch.no_grad():
-            predicted = lifter.lift(candidates.keypoints_screen[kept])
+            predicted = lifter.lift(candidates.keypoints_screen[kept].to(self.device)).cpu()
         error_m = (predicted - candidates.drawn.joints_root_m[kept]).norm(dim=-1).mean(1)
         if self.settings.wide:
             self.odds.observe(error_m, {name: bins[kept] for name, bins in candidates.drawn.bins.items()})
@@ -167,22 +174,23 @@ class FeedbackLearner:
             return joints_root_m, keypoints_screen
         rows = chosen[: settings.batch_rows]
         batch = GanBatch(
-            joints_camera_m=candidates.drawn.joints_camera_m[rows],
-            keypoints_screen=candidates.keypoints_screen[rows],
-            intrinsics_screen=candidates.drawn.intrinsics_screen[rows],
-            real_joints_m=real.joints_m,
-            real_keypoints_screen=real.keypoints_screen,
+            joints_camera_m=candidates.drawn.joints_camera_m[rows].to(self.device),
+            keypoints_screen=candidates.keypoints_screen[rows].to(self.device),
+            intrinsics_screen=candidates.drawn.intrinsics_screen[rows].to(self.device),
+            real_joints_m=real.joints_m.to(self.device),
+            real_keypoints_screen=real.keypoints_screen.to(self.device),
         )
         result = residual.gan_step(batch, lifter, epoch)
         metrics.update(result.metrics)
         if epoch <= residual.settings.feedback.warmup_epochs:
             return joints_root_m, keypoints_screen
         fakes, root = result.fakes, self.skeleton.root_index
-        take = torch.nonzero(fakes.keep)[:, 0]
+        take = torch.nonzero(fakes.keep.cpu())[:, 0]
         take = take[: round(settings.share * settings.train_every * len(chosen))]
         joints_root_m, keypoints_screen = joints_root_m.clone(), keypoints_screen.clone()
-        joints_root_m[take] = fakes.joints_camera_m[take] - fakes.joints_camera_m[take, root].unsqueeze(1)
-        keypoints_screen[take] = fakes.keypoints_screen[take]
+        fakes_m = fakes.joints_camera_m.cpu()[take]
+        joints_root_m[take] = fakes_m - fakes_m[:, root].unsqueeze(1)
+        keypoints_screen[take] = fakes.keypoints_screen.cpu()[take]
         return joints_root_m, keypoints_screen
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:

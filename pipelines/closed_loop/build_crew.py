@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
+import torch
 
 from augment.feedback_loop.learner import FeedbackLearner
 from augment.poseaug.learner import PoseAugLearner
@@ -28,6 +29,7 @@ from pipelines.closed_loop.settings import (
 from pipelines.closed_loop.source_data import load_loop_data
 from pipelines.closed_loop.source_poses import SourcePoses
 from pipelines.closed_loop.trainer_worker import TrainerOrder, TrainerWorker
+from pipelines.errors import SettingsError
 from pipelines.executor import WorkerResources
 from pipelines.trained_lifter import load_trained_lifter
 from poses.identity import stable_id
@@ -50,6 +52,22 @@ def member_seed(seed: int, member: str) -> int:
     return stable_id("closed_loop", seed, member) % (2**31)
 
 
+def member_device(settings: ClosedLoopSettings) -> str:
+    """Where a member computes: on the GPU that it reserved, or on the CPU.
+
+    Raises:
+        SettingsError: if a GPU is reserved and torch finds none.
+    """
+    if settings.gpus_per_actor == 0:
+        return "cpu"
+    if not torch.cuda.is_available():
+        raise SettingsError(
+            f"loop.gpus_per_actor is {settings.gpus_per_actor:g}, but torch finds no CUDA device here; set it to 0, or "
+            "run where there is a GPU (`posemill doctor` tells)"
+        )
+    return "cuda"
+
+
 def build_trainer(plan: CrewPlan) -> TrainerWorker:
     """The trainer with a fresh estimator."""
     settings = plan.settings
@@ -59,7 +77,9 @@ def build_trainer(plan: CrewPlan) -> TrainerWorker:
         start = load_trained_lifter(settings.start_from)
         start.check_skeleton(data.train.skeleton)
         load_module_state(lifter, dict(start.module.state_dict()), settings.start_from)
-    trainer = LifterTrainer(settings.trainer, lifter, member_seed(plan.seed, "trainer"))
+    device = member_device(settings)
+    trainer = LifterTrainer(settings.trainer, lifter.to(device), member_seed(plan.seed, "trainer"))
+    validation = data.validation.to(device) if data.validation is not None else None
     order = TrainerOrder(
         diet=settings.diet,
         batch_rows=settings.batch_rows,
@@ -69,7 +89,7 @@ def build_trainer(plan: CrewPlan) -> TrainerWorker:
         validate_every_rounds=settings.validate_every_rounds,
         first_round=settings.pretrain_rounds,
     )
-    return TrainerWorker(order, trainer, data.train, data.validation)
+    return TrainerWorker(order, trainer, data.train.to(device), validation)
 
 
 def build_augmentor(plan: CrewPlan, index: int) -> LoopAugmentor:
@@ -78,9 +98,11 @@ def build_augmentor(plan: CrewPlan, index: int) -> LoopAugmentor:
     source = load_loop_data(plan.dataset_url, plan.dataset_version, settings).train
     again = f".attempt-{plan.attempt}" if plan.attempt else ""
     seed = member_seed(plan.seed, f"augmentor-{index}{again}")
-    lifter = build_lifter(settings.lifter, source.skeleton, 0)
+    device = member_device(settings)
+    lifter = build_lifter(settings.lifter, source.skeleton, 0).to(device)
     share = _share_of(source, index, settings.augmentors)
-    wanted = max(1, round(settings.batch_rows * (1.0 - settings.real_share)))
+    fake_share = 1.0 if settings.diet == "alternate" else 1.0 - settings.real_share
+    wanted = max(2, round(settings.batch_rows * fake_share))
     match settings.augmentor:
         case NoAugmentation():
             return NoAugmentor(source)
@@ -88,18 +110,19 @@ def build_augmentor(plan: CrewPlan, index: int) -> LoopAugmentor:
             spread = RandomAugmentationSettings.preset(chosen.preset)
             return RandomMember(spread, share, wanted, seed)
         case PoseAugAugmentation() as chosen:
-            learner = PoseAugLearner(chosen.resolved, source.skeleton, seed)
+            learner = PoseAugLearner(chosen.resolved, source.skeleton, seed, device)
             return PoseAugMember(
                 learner,
                 share,
                 lifter,
-                settings.batch_rows,
+                wanted,
                 settings.pretrain_rounds,
                 seed,
                 chosen.swap_bone_lengths,
+                device,
             )
         case FeedbackAugmentation() as chosen:
-            return _feedback_member(chosen, settings, source, share, lifter, wanted, seed)
+            return _feedback_member(chosen, settings, source, share, lifter, wanted, seed, device)
 
 
 def _feedback_member(
@@ -110,10 +133,11 @@ def _feedback_member(
     lifter: Lifter,
     wanted: int,
     seed: int,
+    device: str,
 ) -> FeedbackMember:
     world_m = upright(source.joints_root_m, source.up_camera)
     library = build_library(world_m, source.subject, source.skeleton, chosen.settings.library_poses)
-    learner = FeedbackLearner(chosen.settings, source.skeleton, library, seed)
+    learner = FeedbackLearner(chosen.settings, source.skeleton, library, seed, device)
     return FeedbackMember(learner, share, lifter, wanted, settings.pretrain_rounds, seed)
 
 

@@ -37,9 +37,10 @@ class PoseAugMember:
         first_round: int,
         seed: int,
         swap_bone_lengths: bool = True,
+        device: str = "cpu",
     ) -> None:
         self._learner = learner
-        self._source = source
+        self._source = source.to(device)
         self._estimator = EstimatorSnapshot(lifter)
         self._batch_rows = batch_rows
         self._first_round = first_round
@@ -51,11 +52,11 @@ class PoseAugMember:
             )
         self._round = -1
         self._next_batch = 0
-        self._joints_camera_m = source.joints_camera_m
-        self._keypoints_screen = source.keypoints_screen
+        self._joints_camera_m = self._source.joints_camera_m
+        self._keypoints_screen = self._source.keypoints_screen
         self._orders: tuple[np.ndarray, ...] = ()
         height, width = camera_field(source.camera_px, "height"), camera_field(source.camera_px, "width")
-        self._aspect = torch.from_numpy((height / width).astype(np.float32))
+        self._aspect = torch.from_numpy((height / width).astype(np.float32)).to(device)
 
     @property
     def learner(self) -> PoseAugLearner:

@@ -1,6 +1,6 @@
 """The poses that a closed loop learns from, as arrays in memory: what an actor loads once and keeps."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -53,6 +53,13 @@ class SourcePoses:
             self.up_camera[rows],
             self.subject[index],
         )
+
+    def to(self, device: str) -> "SourcePoses":
+        """The same poses with their tensors on a device."""
+        if device == "cpu":
+            return self
+        tensors = ("joints_camera_m", "keypoints_screen", "intrinsics_screen", "up_camera")
+        return replace(self, **{name: getattr(self, name).to(device) for name in tensors})
 
     @staticmethod
     def from_batch(batch: PoseBatch) -> "SourcePoses":

@@ -49,6 +49,7 @@ class TrainerWorker:
         self._real_joints_root_m = real.joints_root_m
         self._validation = validation
         self._mirror = torch.as_tensor(real.skeleton.mirror_index.copy())
+        self._device = real.joints_camera_m.device
         self._stream = RowStream(
             len(real), order.batch_rows, order.seed, "trainer.real", drop_short=order.diet != "alternate"
         )
@@ -119,8 +120,8 @@ class TrainerWorker:
         """All fakes, then the real poses; a round without fakes (the augmentor's warm-up) trains nothing."""
         if len(chunk) == 0:
             return []
-        joints = torch.from_numpy(chunk.joints_root_m)
-        keypoints = torch.from_numpy(chunk.keypoints_screen)
+        joints = torch.from_numpy(chunk.joints_root_m).to(self._device)
+        keypoints = torch.from_numpy(chunk.keypoints_screen).to(self._device)
         rows_of_all = shuffled(
             len(chunk), self._order.seed, f"trainer.fakes.{chunk.first_batch}", round_index
         )
@@ -138,8 +139,8 @@ class TrainerWorker:
 
     def _mixed(self, chunk: PoseChunk) -> list[float]:
         """As many steps as the chunk has batches; its fakes spread over them, real poses fill every batch up."""
-        joints = torch.from_numpy(chunk.joints_root_m)
-        keypoints = torch.from_numpy(chunk.keypoints_screen)
+        joints = torch.from_numpy(chunk.joints_root_m).to(self._device)
+        keypoints = torch.from_numpy(chunk.keypoints_screen).to(self._device)
         losses: list[float] = []
         n_fakes = 0 if self._order.diet == "real" else len(chunk)
         for fakes in np.array_split(np.arange(n_fakes), len(chunk.batch_rows)):
@@ -167,7 +168,7 @@ class TrainerWorker:
         random = RowRandom(
             self._order.seed, "trainer.flip", self._real.sample_id[rows.numpy()], self._trainer.steps
         )
-        turned = torch.from_numpy(random.uniform(1, stream="flip"))[:, :, None] < 0.5
+        turned = (torch.from_numpy(random.uniform(1, stream="flip"))[:, :, None] < 0.5).to(self._device)
         return (
             torch.where(turned, keypoints[:, self._mirror] * keypoints.new_tensor([-1.0, 1.0]), keypoints),
             torch.where(turned, joints[:, self._mirror] * joints.new_tensor([-1.0, 1.0, 1.0]), joints),
