@@ -36,7 +36,9 @@ def _seconds_to_first_commit(out: Path) -> float:
     try:
         while not _committed(out):
             if process.poll() is not None and not _committed(out):
-                raise RuntimeError(f"{' '.join(command)} ended with {process.returncode} and committed nothing")
+                raise RuntimeError(
+                    f"{' '.join(command)} ended with {process.returncode} and committed nothing"
+                )
             if time.perf_counter() - started_s > PATIENCE_S:
                 raise RuntimeError(f"{' '.join(command)} committed nothing in {PATIENCE_S:g} s")
             time.sleep(0.01)

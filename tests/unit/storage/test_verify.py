@@ -185,7 +185,7 @@ def test_every_skeleton_has_limits_for_its_bones(name: str) -> None:
     assert (limits[:, 0] > 0).all()
     assert (limits[:, 1] > limits[:, 0]).all()
     thigh = skeleton.bones.index("left_knee")
-    assert limits[thigh].tolist() == pytest.approx([0.18, 0.68])
+    assert limits[thigh].tolist() == pytest.approx([0.18, 0.72])
 
 
 def test_the_sample_bodies_are_human() -> None:
