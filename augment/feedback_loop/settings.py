@@ -40,7 +40,7 @@ class ResidualSettings(_Settings):
     """The learned augmentor on top of the base draw, held by the discriminators."""
 
     enabled: bool = True
-    share: float = Field(default=0.25, ge=0.0, le=1.0)
+    share: float = Field(default=0.1, ge=0.0, le=1.0)
     """Share of the emitted poses that pass through the learned augmentor."""
     train_every: int = Field(default=4, ge=1)
     """One adversarial step of the augmentor per so many batches of poses."""

@@ -92,9 +92,8 @@ def draw_base(
     )
     lengths_m = _draw_lengths_m(library, draws, settings, plan)
     joints_world_m = to_world(local, lengths_m, plan)
-    own_view = draws.chance("view.source", settings.source_view_share) & (
-        ~natural | (settings.source_view_share == 1.0)
-    )
+    share = torch.where(natural, settings.natural_source_view_share, settings.source_view_share)
+    own_view = draws.chance("view.source", share)
     placed = _place(
         joints_world_m, draws, bins.focal_screen(draws), bins.scale(draws), settings, natural, bins.chosen
     )

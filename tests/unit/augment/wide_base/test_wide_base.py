@@ -28,7 +28,7 @@ STILL = WideBaseSettings(
     length_group_sigma={},
     tilt=(TiltComponent(share=1.0),),
 )
-DRAWN_VIEWS = WideBaseSettings(source_view_share=0.0)
+DRAWN_VIEWS = WideBaseSettings(source_view_share=0.0, natural_source_view_share=0.0)
 
 
 @pytest.fixture(scope="module", params=["h36m_16", "h36m_17"])
@@ -158,13 +158,16 @@ def test_rotate_is_the_matrix_product() -> None:
 
 def test_a_share_is_seen_as_its_source_was(parts) -> None:
     batch, _, _, plan = parts
-    made = drawn(parts, WideBaseSettings(source_view_share=0.5, natural_share=0.5))
+    made = drawn(
+        parts, WideBaseSettings(source_view_share=0.5, natural_source_view_share=0.0, natural_share=0.5)
+    )
     own = made.source_view.numpy()
     assert 0.15 < own.mean() < 0.35  # half of the half that is not natural
     root_m = batch.joints_camera_m[:, plan.skeleton.root_index]
     assert np.array_equal(made.root_camera_m.numpy()[own], root_m[own])
     assert np.array_equal(made.intrinsics_screen.numpy()[own], screen_intrinsics(batch.camera_px)[own])
-    assert drawn(parts, WideBaseSettings(source_view_share=1.0)).source_view.all()
+    everywhere = WideBaseSettings(source_view_share=1.0, natural_source_view_share=1.0)
+    assert drawn(parts, everywhere).source_view.all()
 
 
 def test_natural_poses_stay_near_their_source(parts) -> None:
