@@ -1,10 +1,12 @@
-"""The tables of docs/results.md from a `results` run, finished or not: `python -m benchmarks.results DIR [--write]`."""
+"""The tables of docs/results.md from a `results` run, finished or not, and from one of `results_released`:
+`python -m benchmarks.results DIR [--released DIR] [--write]`."""
 
 import argparse
 import json
 from pathlib import Path
 
 import numpy as np
+import yaml
 
 from pipelines.build import SOURCE
 from pipelines.context import RunContext
@@ -31,6 +33,11 @@ ROWS = (
 COLUMNS = ("source only", "random", "wide random", "released", "default")
 ABLATIONS = ("no feedback", "no discriminators", "no wide base", "no placement")
 BASELINE = "wide random"
+# What the released code itself reaches with one seed, MPJPE in mm: section 5 of the PoseAug spec, None where it is silent.
+PUBLISHED: dict[str, tuple[float | None, ...]] = {
+    "source only": (24.0, 46.4, 139.7, 114.6, 104.3, 86.6, 176.0, 124.7, None, None, 153.1),
+    "released": (28.2, 44.0, 114.0, 104.1, 98.1, 77.1, 153.8, 90.6, None, None, 124.5),
+}
 DOCUMENT = Path(__file__).resolve().parents[1] / "docs" / "results.md"
 MARK = "<!-- measured: everything below is written by `python -m benchmarks.results DIR --write` -->"
 
@@ -38,8 +45,9 @@ Errors = dict[str, dict[int, dict[tuple[str, str], float]]]
 
 
 def lifters_of(folder: Path) -> dict[tuple[str, int], Path]:
-    """(variant, seed) -> file of every loop that is done; the build's own loop is `default`, its first seed 0."""
-    found = {("default", 0): folder / "loop" / "lifter.safetensors"}
+    """(variant, seed) -> file of every loop that is done; the build's own loop has its first seed in `loop/`."""
+    recipe = yaml.safe_load((folder / "recipe.yaml").read_text())
+    found = {(recipe.get("loop_name", "posemill"), recipe.get("seeds", [0])[0]): folder / "loop" / "lifter.safetensors"}
     for path in sorted(folder.glob("compare/*/seed-*/lifter.safetensors")):
         found[path.parent.parent.name, int(path.parent.name.removeprefix("seed-"))] = path
     return {key: path for key, path in found.items() if path.exists() and not key[0].startswith("_")}
@@ -118,13 +126,38 @@ def tables(errors: Errors) -> str:
     return "\n".join(lines)
 
 
+def released_table(errors: Errors) -> str:
+    """The published loop at its full length beside what the released code itself reaches."""
+    names = [name for name in PUBLISHED if name in errors]
+    head = [cell for name in names for cell in (f"{name}, released code", f"{name}, posemill", "difference")]
+    lines = [
+        "PoseAug as released at its full length (50 + 50 epochs, batch 128, the last epoch), MPJPE in mm; the released"
+        f" code's numbers are section 5 of the PoseAug spec; {len(errors[names[-1]])} seed(s).",
+        "",
+        f"| test | {' | '.join(head)} |",
+        "|---" * (len(head) + 1) + "|",
+    ]
+    for index, row in enumerate(ROWS):
+        cells: list[str] = []
+        for name in names:
+            theirs = PUBLISHED[name][index]
+            ours = float(np.mean([seed[row] for seed in errors[name].values()]))
+            difference = "" if theirs is None else f"{ours / theirs - 1.0:+.1%}"
+            cells += ["" if theirs is None else f"{theirs:.1f}", _cell(errors[name], row), difference]
+        lines.append(f"| {_row_name(row)} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
 def main() -> None:
     """Print the tables; with `--write` put them into docs/results.md too."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path, help="what `posemill run results` was given as out")
+    parser.add_argument("--released", type=Path, help="what `posemill run results_released` was given as out")
     parser.add_argument("--write", action="store_true", help="write the tables into docs/results.md")
     arguments = parser.parse_args()
     text = tables(measure(arguments.folder))
+    if arguments.released is not None:
+        text += "\n\n" + released_table(measure(arguments.released))
     print(text)
     if arguments.write:
         head = DOCUMENT.read_text().split(MARK)[0].rstrip()
