@@ -33,7 +33,7 @@ ROWS = (
 COLUMNS = ("source only", "random", "wide random", "released", "default")
 ABLATIONS = ("no feedback", "no discriminators", "no wide base", "no placement")
 BASELINE = "wide random"
-# What the released code itself reaches with one seed, MPJPE in mm: section 5 of the PoseAug spec, None where it is silent.
+# What the released code itself reaches with one seed, MPJPE in mm: section 5 of the PoseAug spec, None where silent.
 PUBLISHED: dict[str, tuple[float | None, ...]] = {
     "source only": (24.0, 46.4, 139.7, 114.6, 104.3, 86.6, 176.0, 124.7, None, None, 153.1),
     "released": (28.2, 44.0, 114.0, 104.1, 98.1, 77.1, 153.8, 90.6, None, None, 124.5),
