@@ -4,6 +4,7 @@ Same results as the Ray pool, and the same rules for retries and bad rows; only 
 ends it here too (the next run goes on after the units that are committed).
 """
 
+import os
 import time
 from collections.abc import Callable, Sequence
 
@@ -20,10 +21,13 @@ from pipelines.executor import (
     StageFactory,
     WorkerResources,
 )
+from pipelines.observer import WorkerFacts, observer_of
 from pipelines.plan import Unit
 from pipelines.progress import Progress, SilentProgress
 from pipelines.supervision import Supervisor
 from pipelines.worker import StageWorker
+
+HERE = "this process"
 
 
 class InProcessExecutor:
@@ -59,12 +63,17 @@ class InProcessExecutor:
         progress = progress or SilentProgress()
         self._set_up(worker, name, progress)
         supervisor = Supervisor(units, self._retry, bad_rows, worker.splittable(), progress)
+        observer = observer_of(progress)
+        observer.pool_opened(name, 1, supervisor)
+        observer.worker_joined(WorkerFacts(HERE, pid=os.getpid()))
         while not supervisor.done:
             task = supervisor.next_task(time.monotonic())
             if task is None:
                 self._sleep(max(0.001, supervisor.seconds_until_ready(time.monotonic())))
                 continue
+            observer.task_started(HERE, task.unit.unit_id, task.action)
             outcome = worker.perform(task)
+            observer.task_ended(HERE, task.unit.unit_id, task.action, outcome.failure, outcome.commit)
             if outcome.failure is not None:
                 supervisor.record_failure(task, outcome.failure, time.monotonic())
             elif outcome.commit is not None:
@@ -72,6 +81,7 @@ class InProcessExecutor:
                 on_result(outcome.commit)
             else:
                 supervisor.record_probe_passed(task, time.monotonic())
+        observer.pool_closed()
         return supervisor.report
 
     def _set_up(self, worker: StageWorker, name: str, progress: Progress) -> None:

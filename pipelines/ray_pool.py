@@ -25,6 +25,7 @@ from pipelines.executor import (
     WorkerResources,
 )
 from pipelines.in_process import setup_error
+from pipelines.observer import PoolObserver, WorkerFacts, observer_of
 from pipelines.plan import Unit
 from pipelines.progress import Progress, SilentProgress
 from pipelines.ray_session import (
@@ -38,6 +39,7 @@ from pipelines.ray_session import (
 )
 from pipelines.supervision import Supervisor, Task
 from pipelines.worker import Outcome, StageWorker
+from storage.commit import UnitCommit
 
 _POLL_S = 0.5
 _FULL_SIZE_GRACE_S = 3.0
@@ -77,6 +79,11 @@ class _Member:
     ready: bool = False
     deadline_s: float = float("inf")
     timed_out: bool = False
+
+    @property
+    def worker_id(self) -> str:
+        """Ray's id of the actor, in short."""
+        return self.actor._actor_id.hex()[:12]
 
 
 class RayPoolExecutor:
@@ -179,11 +186,18 @@ class _Pool:
     homeless_since_s: float | None = None
     """Since when no actor is ready and none can be placed."""
 
+    @property
+    def observer(self) -> PoolObserver:
+        """Who is told what happens."""
+        return observer_of(self.supervisor.progress)
+
     def work(self) -> None:
         """Start actors and hand out tasks until nothing is left."""
         import ray
 
+        self.observer.pool_opened(self.name, self.size, self.supervisor)
         while not self.supervisor.done:
+            self.observer.tick()
             now_s = time.monotonic()
             self._hire(now_s)
             self._dispatch(now_s)
@@ -205,6 +219,7 @@ class _Pool:
         """End all actors."""
         import ray
 
+        self.observer.pool_closed()
         if not ray.is_initialized():
             return
         for member in self.members:
@@ -232,6 +247,8 @@ class _Pool:
             )
             actor = options.remote(self.stage_factory, self.resources.torch_threads)
             self.members.append(_Member(actor, actor.setup_and_describe.remote()))
+            needs = {"CPU": self.resources.num_cpus, "GPU": self.resources.num_gpus}
+            self.observer.worker_joined(WorkerFacts(self.members[-1].worker_id, resources=needs))
 
     def _room_left(self) -> bool:
         """Whether living nodes can hold one more actor; checked before a lost one is replaced.
@@ -280,6 +297,7 @@ class _Pool:
                 return
             member.task = task
             member.call = member.actor.perform.remote(task)
+            self.observer.task_started(member.worker_id, task.unit.unit_id, task.action)
             member.deadline_s = now_s + (self.retry.unit_timeout_s or float("inf"))
 
     def _wait_s(self, now_s: float) -> float:
@@ -310,6 +328,7 @@ class _Pool:
         if task is None:
             self._take_setup(member, *answer)
         else:
+            self._tell_end(member, task, answer.failure, answer.commit)
             self._take_outcome(task, answer)
 
     def _take_setup(self, member: _Member, failure: Failure | None, splittable: bool) -> None:
@@ -320,6 +339,11 @@ class _Pool:
         member.ready = True
         self.setup_failures = 0
         self.supervisor.splittable = splittable
+
+    def _tell_end(
+        self, member: _Member, task: Task, failure: Failure | None, commit: UnitCommit | None = None
+    ) -> None:
+        self.observer.task_ended(member.worker_id, task.unit.unit_id, task.action, failure, commit)
 
     def _take_outcome(self, task: Task, outcome: Outcome) -> None:
         if outcome.failure is not None:
@@ -337,15 +361,20 @@ class _Pool:
             self._count_setup_failure(Failure("died", error_class, " ".join(message.split())))
         elif member.timed_out:
             words = f"the worker was ended after unit_timeout_s = {self.retry.unit_timeout_s:g} s"
-            self.supervisor.record_failure(task, Failure("timed_out", "UnitTimeout", words), time.monotonic())
+            failure = Failure("timed_out", "UnitTimeout", words)
+            self._tell_end(member, task, failure)
+            self.supervisor.record_failure(task, failure, time.monotonic())
         else:
             words = "the worker process died while it worked on this"
-            self.supervisor.record_failure(task, Failure("died", "WorkerDied", words), time.monotonic())
+            failure = Failure("died", "WorkerDied", words)
+            self._tell_end(member, task, failure)
+            self.supervisor.record_failure(task, failure, time.monotonic())
 
     def _dismiss(self, member: _Member) -> None:
         import ray
 
         self.members.remove(member)
+        self.observer.worker_left(member.worker_id, "gone or no longer needed")
         ray.kill(member.actor, no_restart=True)
 
     def _count_setup_failure(self, failure: Failure) -> None:
