@@ -7,7 +7,7 @@ DEMO_OUT ?= out/demo
 MOCAP ?= ../shared/data/mocap
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test test-fast lint format bench results install clean
+.PHONY: demo test test-fast lint format bench results results-released install clean
 
 install: $(READY)
 
@@ -44,6 +44,10 @@ bench: $(READY)
 results: $(READY)
 	@$(BIN)/posemill run results --set source=$(MOCAP) --set out=out/results
 	@$(BIN)/python -m benchmarks.results out/results
+
+results-released: $(READY)
+	@$(BIN)/posemill run results_released --set source=$(MOCAP) --set out=out/results_released
+	@$(BIN)/python -m benchmarks.results out/results_released
 
 clean:
 	rm -rf $(VENV) out build *.egg-info
