@@ -24,6 +24,7 @@ _ORDER = {"import": 0, "loop": 1, "augment": 2}
 _ADVICE = {
     "silent": "no sign of life for {silent}; if it is dead, `posemill resume` goes on",
     "failed": "`posemill resume` tries again what is left",
+    "stopped": "`posemill resume` goes on",
     "waiting": "not started yet",
 }
 

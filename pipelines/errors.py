@@ -31,5 +31,9 @@ class UnitError(PosemillError, ValueError):
     """A unit cannot be done as a whole (say, its input file is damaged); it is not searched for bad rows."""
 
 
+class JobStoppedError(PosemillError, RuntimeError):
+    """The job was asked to stop (a signal, a spot notice) and did; what is committed stays, running again goes on."""
+
+
 class SettingsError(PosemillError, ValueError):
     """Settings of a job that do not fit each other or the data that they name."""

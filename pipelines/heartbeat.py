@@ -14,11 +14,12 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from pipelines.errors import JobStoppedError
 from pipelines.executor import ExecutionReport
 from storage.errors import StoreError
 from storage.object_store import ObjectStore
 
-RunState = Literal["running", "done", "failed"]
+RunState = Literal["running", "done", "failed", "stopped"]
 _BEAT_S = 2.0
 
 
@@ -105,8 +106,9 @@ class HeartbeatWriter:
         self._report = report
 
     def end(self, error: BaseException | None = None) -> None:
-        """The attempt is over, by an error or well."""
-        self._write("done" if error is None else "failed", error)
+        """The attempt is over: by an error, because it was asked to stop, or well."""
+        stopped = isinstance(error, JobStoppedError | KeyboardInterrupt)
+        self._write("done" if error is None else "stopped" if stopped else "failed", error)
 
     def _write(self, state: RunState, error: BaseException | None = None) -> None:
         self._written_s = self._clock()

@@ -13,7 +13,7 @@ from storage.object_store import ObjectStore, open_store
 
 _SILENT_AFTER_S = 30.0
 
-Condition = Literal["waiting", "running", "silent", "failed", "done"]
+Condition = Literal["waiting", "running", "silent", "stopped", "failed", "done"]
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,8 @@ class RunStatus:
         run_id: Of its plan.
         job: Its verb.
         condition: "waiting" before the first sign of life; "running"; "silent" if the last sign is half a
-            minute old (a unit takes long, or the job is dead: running it again goes on); "failed"; "done".
+            minute old (a unit takes long, or the job is dead: running it again goes on); "stopped" on
+            request (a signal, a spot notice); "failed"; "done".
         units_total, units_done: Of the plan; done means committed.
         rows: Pairs committed.
         quarantined: Rows in quarantine.
@@ -102,8 +103,8 @@ def _status_of(store: ObjectStore, plan: Plan, now_s: float) -> RunStatus:
 def _condition(beat: Heartbeat | None, done: int, total: int, now_s: float) -> Condition:
     if beat is None:
         return "waiting"
-    if beat.state == "failed":
-        return "failed"
+    if beat.state in ("failed", "stopped"):
+        return beat.state
     if beat.state == "done" and done >= total:
         return "done"
     return "silent" if now_s - beat.updated_unix_s > _SILENT_AFTER_S else "running"
