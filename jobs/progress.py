@@ -5,6 +5,7 @@ import time
 from dataclasses import dataclass
 from typing import TextIO
 
+from jobs.report.formatting import duration_text
 from pipelines.progress import Progress
 
 _LINE_EVERY_S = 10.0
@@ -15,6 +16,15 @@ def progress_for(stream: TextIO, quiet: bool = False) -> "BarProgress | LineProg
     if not quiet and stream.isatty():
         return BarProgress(stream)
     return LineProgress(stream, quiet=quiet)
+
+
+@dataclass(frozen=True)
+class _Bar:
+    """A bar of rich: its id, when it was opened, and what an earlier attempt had done."""
+
+    bar: object
+    started_s: float
+    before: int
 
 
 class BarProgress:
@@ -44,38 +54,36 @@ class BarProgress:
             refresh_per_second=8,
             expand=True,
         )
-        self._ids: dict[str, tuple[object, float]] = {}
+        self._open: dict[str, _Bar] = {}
         self._running = False
 
-    def start(self, task: str, total: int | None, unit: str = "units") -> None:
+    def start(self, task: str, total: int | None, unit: str = "units", done: int = 0) -> None:
         """Open a bar; opening it again resets it."""
         from rich.markup import escape
 
         if not self._running:
             self._bars.start()
             self._running = True
-        if task in self._ids:
-            self._bars.remove_task(self._ids[task][0])  # pyright: ignore[reportArgumentType]
-        self._ids[task] = (
-            self._bars.add_task(escape(task), total=total, unit=unit, rate=""),
-            time.monotonic(),
-        )
+        if task in self._open:
+            self._bars.remove_task(self._open[task].bar)  # pyright: ignore[reportArgumentType]
+        bar = self._bars.add_task(escape(task), total=total, completed=done, unit=unit, rate="")
+        self._open[task] = _Bar(bar, time.monotonic(), done)
 
     def advance(self, task: str, amount: int = 1) -> None:
         """Move a bar."""
-        known = self._ids.get(task)
+        known = self._open.get(task)
         if known is None:
             return
-        bar = next(t for t in self._bars.tasks if t.id == known[0])
-        rate = (bar.completed + amount) / max(1e-3, time.monotonic() - known[1])
+        bar = next(t for t in self._bars.tasks if t.id == known.bar)
+        rate = (bar.completed + amount - known.before) / max(1e-3, time.monotonic() - known.started_s)
         self._bars.update(bar.id, advance=amount, rate=rate_text(rate))
 
     def finish(self, task: str) -> None:
         """Close a bar: it is drawn full if it came to its total or had none."""
-        known = self._ids.get(task)
+        known = self._open.get(task)
         if known is None:
             return
-        bar = next(t for t in self._bars.tasks if t.id == known[0])
+        bar = next(t for t in self._bars.tasks if t.id == known.bar)
         if bar.total is None:
             self._bars.update(bar.id, total=bar.completed or 1, completed=bar.completed or 1)
         self._bars.stop_task(bar.id)
@@ -100,6 +108,12 @@ class _Task:
     started_s: float
     said_s: float
     done: int = 0
+    before: int = 0
+    """Of `done`, by an earlier attempt."""
+
+    def rate(self, now_s: float) -> float:
+        """Steps a second of this attempt."""
+        return (self.done - self.before) / max(1e-3, now_s - self.started_s)
 
 
 class LineProgress:
@@ -113,11 +127,12 @@ class LineProgress:
         self._every_s = every_s
         self._tasks: dict[str, _Task] = {}
 
-    def start(self, task: str, total: int | None, unit: str = "units") -> None:
+    def start(self, task: str, total: int | None, unit: str = "units", done: int = 0) -> None:
         """Open a task."""
         now_s = time.monotonic()
-        self._tasks[task] = _Task(total, unit, now_s, now_s)
-        self._say(f"{task}: {total:,} {unit}" if total is not None else task)
+        self._tasks[task] = _Task(total, unit, now_s, now_s, done, done)
+        earlier = f", {done:,} done before" if done else ""
+        self._say(f"{task}: {total:,} {unit}{earlier}" if total is not None else task)
 
     def advance(self, task: str, amount: int = 1) -> None:
         """Count, and say so now and then."""
@@ -128,7 +143,7 @@ class LineProgress:
         now_s = time.monotonic()
         if now_s - at.said_s >= self._every_s:
             at.said_s = now_s
-            self._say(f"{task}: {_done(at)} ({rate_text(at.done / max(1e-3, now_s - at.started_s))})")
+            self._say(f"{task}: {_done(at)} ({_pace(at, now_s)})")
 
     def finish(self, task: str) -> None:
         """Close a task."""
@@ -153,6 +168,14 @@ def rate_text(per_second: float) -> str:
     if per_second >= 100:
         return f"{per_second:,.0f}/s"
     return f"{per_second:.1f}/s" if per_second >= 0.5 else f"{60 * per_second:.1f}/min"
+
+
+def _pace(task: _Task, now_s: float) -> str:
+    """Rate and time left, from this attempt alone."""
+    rate = task.rate(now_s)
+    if task.total is None or not rate:
+        return rate_text(rate)
+    return f"{rate_text(rate)}, {duration_text(max(0, task.total - task.done) / rate)} to go"
 
 
 def _done(task: _Task) -> str:

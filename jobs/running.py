@@ -70,14 +70,14 @@ class StageClock:
     seconds: dict[str, float] = field(default_factory=dict)
     opened_s: dict[str, float] = field(default_factory=dict)
 
-    def start(self, task: str, total: int | None, unit: str = "units") -> None:
+    def start(self, task: str, total: int | None, unit: str = "units", done: int = 0) -> None:
         """Open a task."""
         if not self.begun:
             self.begun = True
             self.on_begin()
         if not self.opened_s or task in self.opened_s:
             self.opened_s[task] = time.monotonic()
-        self.inner.start(task, total, unit)
+        self.inner.start(task, total, unit, done)
 
     def advance(self, task: str, amount: int = 1) -> None:
         """Count."""

@@ -7,8 +7,12 @@ from typing import Protocol
 class Progress(Protocol):
     """Receives what a job reports. Calls come from one thread."""
 
-    def start(self, task: str, total: int | None, unit: str = "units") -> None:
-        """Open a task of `total` steps (None: unknown), counted in `unit`; opening it again resets it."""
+    def start(self, task: str, total: int | None, unit: str = "units", done: int = 0) -> None:
+        """Open a task of `total` steps (None: unknown), counted in `unit`; opening it again resets it.
+
+        Args:
+            done: Steps that an earlier attempt did: they count, but not into rate and time left.
+        """
         ...
 
     def advance(self, task: str, amount: int = 1) -> None:
@@ -27,8 +31,8 @@ class Progress(Protocol):
 class SilentProgress:
     """Tells nobody."""
 
-    def start(self, task: str, total: int | None, unit: str = "units") -> None:
-        del task, total, unit
+    def start(self, task: str, total: int | None, unit: str = "units", done: int = 0) -> None:
+        del task, total, unit, done
 
     def advance(self, task: str, amount: int = 1) -> None:
         del task, amount
@@ -48,6 +52,8 @@ class RecordedTask:
     unit: str
     done: int = 0
     finished: bool = False
+    before: int = 0
+    """Done by an earlier attempt."""
 
 
 @dataclass
@@ -57,8 +63,8 @@ class RecordingProgress:
     tasks: dict[str, RecordedTask] = field(default_factory=dict)
     messages: list[str] = field(default_factory=list)
 
-    def start(self, task: str, total: int | None, unit: str = "units") -> None:
-        self.tasks[task] = RecordedTask(total, unit)
+    def start(self, task: str, total: int | None, unit: str = "units", done: int = 0) -> None:
+        self.tasks[task] = RecordedTask(total, unit, done, before=done)
 
     def advance(self, task: str, amount: int = 1) -> None:
         self.tasks[task].done += amount

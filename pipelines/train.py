@@ -178,8 +178,7 @@ class _Training:
     def work(self) -> None:
         """Train to the last step."""
         settings, progress = self._settings, self._context.progress
-        progress.start("train", settings.steps, "steps")
-        progress.advance("train", self._trainer.steps)
+        progress.start("train", settings.steps, "steps", self._trainer.steps)
         steps_per_epoch = settings.steps_per_epoch or self._streams[0].batches_per_pass
         while self._trainer.steps < settings.steps:
             self._trainer.begin_epoch(self._trainer.steps // steps_per_epoch)

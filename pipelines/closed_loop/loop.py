@@ -77,8 +77,7 @@ def _run_from_checkpoint(
     """Every round that is left; ends early, and saves nothing of the round, if the augmentor collapsed in it."""
     done = restarts.load_into(crew)
     log.keep_until(done)
-    progress.start("loop", order.total_rounds, "rounds")
-    progress.advance("loop", done)
+    progress.start("loop", order.total_rounds, "rounds", done)
     told: tuple[str, ...] = ()
     for index in range(done, order.total_rounds):
         if _fed(order, log):

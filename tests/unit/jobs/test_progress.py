@@ -1,5 +1,7 @@
 import io
 
+import pytest
+
 from jobs.progress import BarProgress, LineProgress, progress_for, rate_text
 
 
@@ -65,3 +67,24 @@ def test_a_bar_may_be_opened_again() -> None:
 
 def test_rates_are_readable_at_any_speed() -> None:
     assert [rate_text(v) for v in (12_345.6, 3.21, 0.1)] == ["12,346/s", "3.2/s", "6.0/min"]
+
+
+def test_after_a_resume_rate_and_time_left_are_this_attempts(monkeypatch: pytest.MonkeyPatch) -> None:
+    now_s = [100.0]
+    monkeypatch.setattr("jobs.progress.time.monotonic", lambda: now_s[0])
+    out = io.StringIO()
+    lines = LineProgress(out, every_s=5.0)
+    lines.start("import", 1000, "units", done=900)
+    now_s[0] += 10.0
+    lines.advance("import", 20)
+    assert out.getvalue().splitlines() == [
+        "import: 1,000 units, 900 done before",
+        "import: 920 of 1,000 units (2.0/s, 40 s to go)",
+    ]
+    bars = BarProgress(Terminal())
+    bars.start("import", 1000, "units", done=900)
+    now_s[0] += 10.0
+    bars.advance("import", 20)
+    bar = bars._bars.tasks[0]
+    assert (bar.completed, bar.fields["rate"]) == (920, "2.0/s")
+    bars.close()
