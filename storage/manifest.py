@@ -7,7 +7,7 @@ the next number by put-if-absent; the loser reads the winner's version and tries
 import re
 import uuid
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -97,6 +97,7 @@ def publish_manifest(
     commits: Iterable[UnitCommit],
     skeleton: Skeleton,
     lineage: Mapping[str, Any] | None = None,
+    replaces: Collection[str] = (),
 ) -> Manifest:
     """Publishes the next version: the latest one plus the commits that are not in it yet.
 
@@ -108,10 +109,12 @@ def publish_manifest(
         commits: Commits to make part of the dataset, in any order.
         skeleton: The dataset's skeleton; must be the parent's.
         lineage: What the run was made of (JSON values without secrets); kept under the run's id.
+        replaces: Quarantine files whose rows the commits settle or hold anew; the next version has them no
+            more (older versions still do).
 
     Raises:
         DatasetError: if the dataset has another skeleton.
-        CommitConflictError: if other publishers keep winning.
+        CommitConflictError: if other publishers keep winning, or one of them has replaced those files.
     """
     wanted = sorted(commits, key=lambda commit: commit.key)
     writer_id = uuid.uuid4().hex
@@ -123,7 +126,8 @@ def publish_manifest(
             present = set(parent.commits)
             if all(commit.key in present for commit in wanted):
                 return parent
-        manifest = _next_manifest(parent, run_id, wanted, skeleton, dict(lineage or {}), writer_id)
+        _check_replaced(store, parent, replaces)
+        manifest = _next_manifest(parent, run_id, wanted, skeleton, dict(lineage or {}), writer_id, replaces)
         path = manifest_path(manifest.version)
         if (
             store.put_if_absent(path, canonical_json(manifest))
@@ -144,11 +148,13 @@ def _next_manifest(
     skeleton: Skeleton,
     lineage: dict[str, Any],
     writer_id: str,
+    replaces: Collection[str] = (),
 ) -> Manifest:
-    """The parent's content and the new commits; a file that two commits name counts once."""
+    """The parent's content less what is replaced, and the new commits; a file that two commits name counts once."""
     present = set(parent.commits) if parent else set()
     new = [commit for commit in wanted if commit.key not in present]
     files = {file.path: file for file in (parent.files if parent else ())}
+    settled = sum(files.pop(path).rows for path in replaces)
     for commit in new:
         files.update({file.path: file for file in commit.files})
     rejected = Counter(parent.rejected if parent else {})
@@ -167,10 +173,23 @@ def _next_manifest(
         statistics=Statistics.merge_all([parent.statistics, *statistics] if parent else statistics),
         run_ids=tuple(sorted(runs)),
         commits=tuple(sorted({*present, *(commit.key for commit in new)})),
-        quarantined=(parent.quarantined if parent else 0) + sum(commit.quarantined for commit in new),
+        quarantined=(parent.quarantined if parent else 0)
+        - settled
+        + sum(commit.quarantined for commit in new),
         rejected=dict(sorted(rejected.items())),
         lineage={**(parent.lineage if parent else {}), **({run_id: lineage} if lineage else {})},
     )
+
+
+def _check_replaced(store: ObjectStore, parent: Manifest | None, replaces: Collection[str]) -> None:
+    """Only quarantine files that the latest version still has may be replaced: whoever came first has settled them."""
+    present = {file.path for file in parent.files_of("quarantine")} if parent else set()
+    if gone := sorted(set(replaces) - present):
+        raise CommitConflictError(
+            f"{store.url}: wanted to replace the quarantine file {gone[0]}, which the latest version does not"
+            " have; another retry has settled its rows meanwhile, nothing was published; run it again for"
+            " what is left"
+        )
 
 
 def _parse_manifest(store: ObjectStore, version: int) -> Manifest:

@@ -20,8 +20,13 @@ QUARANTINE_SCHEMA = pa.schema(
         pa.field("stage", pa.string(), nullable=False),
         pa.field("traceback", pa.string(), nullable=False),
         pa.field("raw_json", pa.string(), nullable=False),
+        pa.field("run_id", pa.string(), nullable=False),
+        pa.field("unit_id", pa.string(), nullable=False),
+        pa.field("unit_row", pa.int64()),
     ]
 )
+LATER_COLUMNS = {"run_id": "", "unit_id": "", "unit_row": None}
+"""Columns that quarantine files did not have at first, and what stands for them."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +40,9 @@ class QuarantinedRow:
         stage: The stage that gave it up.
         traceback: Where the code raised; empty when the reason says all.
         raw_json: The row as JSON, enough to run it again; empty when the source is enough.
+        run_id, unit_id: Of the unit that left it out; the writer fills them in.
+        unit_row: Number of the row in its unit, if a whole row of the unit was left out; None if only a part
+            was, such as some frames of a file.
     """
 
     source: str
@@ -43,6 +51,19 @@ class QuarantinedRow:
     stage: str
     traceback: str = ""
     raw_json: str = ""
+    run_id: str = ""
+    unit_id: str = ""
+    unit_row: int | None = None
+
+    @property
+    def unit_key(self) -> tuple[str, str]:
+        """(run id, unit id)."""
+        return self.run_id, self.unit_id
+
+    def same_verdict(self, other: "QuarantinedRow") -> bool:
+        """Whether the other is the same row, out for the same reason in the same stage."""
+        mine = (self.source, self.row, self.stage, self.reason, self.raw_json)
+        return mine == (other.source, other.row, other.stage, other.reason, other.raw_json)
 
 
 def write_quarantine(path: Path, rows: Sequence[QuarantinedRow]) -> DigestingFile:
@@ -64,9 +85,19 @@ def read_quarantine(store: ObjectStore, path: str) -> list[QuarantinedRow]:
     try:
         with store.open_input(path) as file:
             table = pq.read_table(file, page_checksum_verification=True)
-        return [QuarantinedRow(**row) for row in table.select(QUARANTINE_SCHEMA.names).to_pylist()]
+        names = [
+            name
+            for name in QUARANTINE_SCHEMA.names
+            if name in table.schema.names or name not in LATER_COLUMNS
+        ]
+        return [QuarantinedRow(**row) for row in table.select(names).to_pylist()]
     except (pa.ArrowException, OSError, KeyError) as error:
         raise ShardError(f"{store.url}/{path}: wanted a quarantine file, got: {error}; {DAMAGED}") from error
+
+
+def count_whole_rows(rows: Iterable[QuarantinedRow]) -> int:
+    """How many whole rows of units were left out; what `max_bad_rows` counts."""
+    return sum(row.unit_row is not None for row in rows)
 
 
 def reasons(rows: Iterable[QuarantinedRow]) -> dict[str, int]:

@@ -8,6 +8,7 @@ import uuid
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -107,8 +108,8 @@ class UnitWriter:
         self._clips += [clip for clip in clips if len(clip.joints_world_m)]
 
     def quarantine(self, rows: Iterable[QuarantinedRow]) -> None:
-        """Keeps rows that could not be used."""
-        self._quarantined += list(rows)
+        """Keeps rows that could not be used, under the unit's name."""
+        self._quarantined += [replace(row, run_id=self._run_id, unit_id=self._unit_id) for row in rows]
 
     def reject(self, reason: str, n: int = 1) -> None:
         """Counts rows that were left out on purpose."""

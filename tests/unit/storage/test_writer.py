@@ -1,3 +1,4 @@
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -123,7 +124,8 @@ def test_rejections_and_quarantine_are_counted_and_kept(tmp_path: Path) -> None:
     assert commit.rejected == {"behind the camera": 5}
     assert commit.quarantined == 2
     publish_manifest(store, "run", [commit], SKELETON)
-    assert list(Dataset.open(tmp_path).quarantined_rows()) == rows
+    named = [replace(row, run_id="run", unit_id="unit") for row in rows]
+    assert list(Dataset.open(tmp_path).quarantined_rows()) == named
 
 
 def test_an_id_that_cannot_name_a_file_is_refused_before_any_work(tmp_path: Path) -> None:
