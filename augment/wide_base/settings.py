@@ -24,7 +24,7 @@ class WideBaseSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    natural_share: Share = 0.68
+    natural_share: Share = 0.76
     """Share of the poses that stay near their source and upright: ordinary poses, seen from new cameras."""
     natural_articulation: Share = 0.25
     """Their articulation level, as a share of what it would be."""
@@ -79,5 +79,5 @@ class WideBaseSettings(BaseModel):
     """Two-sided image filter: poses with a joint past it are refused."""
     source_view_share: Share = 0.25
     """Share of the bent poses that is seen by its source's own camera, standing where the source stood."""
-    natural_source_view_share: Share = 0.4
+    natural_source_view_share: Share = 0.45
     """The same share of the natural poses: other bodies before the source's cameras."""
