@@ -16,7 +16,7 @@ $(READY): pyproject.toml constraints.txt
 	@echo "Installing posemill into $(VENV) (once; a few minutes)"
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(BIN)/pip install --quiet torch==2.13.0
-	@$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev,s3]'
+	@$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev,s3,gcs,azure]'
 	@touch $(READY)
 
 demo: $(READY)

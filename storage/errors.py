@@ -26,5 +26,17 @@ class StoreError(PosemillError, OSError):
     """The storage below a dataset failed, or cannot do what a safe commit needs."""
 
 
+class StoreUnavailableError(StoreError):
+    """A store gave passing faults (500, 503, no answer) for as long as it was given; later it may work."""
+
+
+class StoreFullError(StoreError):
+    """No room on the disk or in the quota. Trying again does not help before somebody makes room."""
+
+
 class ImporterError(PosemillError, ValueError):
     """A motion file that cannot be read as what its name or its header says."""
+
+
+class ExportError(PosemillError, ValueError):
+    """An export that cannot be made as it was asked for."""

@@ -1,14 +1,17 @@
 """A dataset in a local (or mounted) folder.
 
 Whole files: written under a temporary name in the same folder, fsynced, then renamed or linked.
-`put_if_absent` uses `os.link`, which fails when the name is taken, on every POSIX file system and over NFS.
-Links inside a dataset are
-refused: a manifest's path must not reach out of the root by way of one.
+`put_if_absent` uses `os.link`, which fails when the name is taken, on every POSIX file system and over NFS
+(where a lost answer makes an own link look taken: whether both names are one file tells). Links inside a
+dataset are refused: a manifest's path must not reach out of the root by way of one. A disk that is full ends
+in a `StoreFullError`, at once, with nothing half-written in sight.
 """
 
 import errno
+import filecmp
 import os
 import shutil
+import stat
 import uuid
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
@@ -18,8 +21,9 @@ import pyarrow as pa
 from pyarrow import fs as arrow_fs
 
 from storage.errors import StoreError
-from storage.object_store import as_context
-from storage.paths import checked_path
+from storage.object_store import StoredFile, as_context
+from storage.paths import checked_path, is_hidden
+from storage.retries import Wanted, refused
 
 SCRATCH_FOLDER = ".scratch"
 
@@ -56,18 +60,19 @@ class LocalStore:
         temporary = _write_temporary(full, data)
         try:
             os.replace(temporary, full)
+            _sync_folder(full.parent)
         except OSError as error:
             temporary.unlink(missing_ok=True)
             raise _failed("write", full, error) from error
-        _sync_folder(full.parent)
 
     def put_if_absent(self, path: str, data: bytes) -> bool:
         full = self._locate(path)
         temporary = _write_temporary(full, data)
         try:
             os.link(temporary, full)
+            _sync_folder(full.parent)
         except FileExistsError:
-            return False
+            return _same_file(temporary, full)
         except OSError as error:
             if error.errno in (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK):
                 raise StoreError(
@@ -77,7 +82,6 @@ class LocalStore:
             raise _failed("write", full, error) from error
         finally:
             temporary.unlink(missing_ok=True)
-        _sync_folder(full.parent)
         return True
 
     def exists(self, path: str) -> bool:
@@ -91,13 +95,43 @@ class LocalStore:
             raise _failed("read", full, error) from error
 
     def list(self, prefix: str) -> list[str]:
+        return sorted(path for path, _ in self._walk(prefix, hidden=False))
+
+    def files(self, prefix: str, hidden: bool = False) -> "list[StoredFile]":
+        found: list[StoredFile] = []
+        for path, full in self._walk(prefix, hidden):
+            try:
+                facts = full.lstat()
+            except FileNotFoundError:  # removed since it was listed
+                continue
+            if stat.S_ISREG(facts.st_mode):
+                found.append(StoredFile(path, facts.st_size, facts.st_mtime))
+        return sorted(found, key=lambda file: file.path)
+
+    def _walk(self, prefix: str, hidden: bool) -> Iterator[tuple[str, Path]]:
+        """Path and place of every file below a folder."""
+
+        def complain(error: OSError) -> None:
+            if not isinstance(error, FileNotFoundError):
+                raise _failed("list", Path(error.filename or top), error) from error
+
         top = self._locate(prefix) if prefix else self._root
-        found: list[str] = []
-        for folder, folders, names in os.walk(top):
-            folders[:] = [name for name in folders if not name.startswith(".")]
+        if top.is_file():
+            return
+        for folder, folders, names in os.walk(top, onerror=complain):
             inside = Path(folder).relative_to(self._root)
-            found += [(inside / name).as_posix() for name in names if not name.startswith(".")]
-        return sorted(found)
+            if not hidden:
+                folders[:] = [name for name in folders if not is_hidden(name)]
+            for name in names:
+                if hidden or not is_hidden(name):
+                    yield (inside / name).as_posix(), Path(folder) / name
+
+    def now_unix_s(self) -> float:
+        mark = _write_temporary(self._root / "clock", b"")
+        try:
+            return mark.stat().st_mtime
+        finally:
+            mark.unlink(missing_ok=True)
 
     def open_input(self, path: str) -> pa.NativeFile:
         full = self._locate(path)
@@ -110,7 +144,19 @@ class LocalStore:
         return str(self._locate(path))
 
     def delete(self, path: str) -> None:
-        self._locate(path).unlink(missing_ok=True)
+        full = self._locate(path)
+        try:
+            full.unlink(missing_ok=True)
+        except OSError as error:
+            raise _failed("delete", full, error) from error
+
+    def delete_tree(self, path: str) -> None:
+        full = self._locate(path)
+        try:
+            with self.scratch() as folder, suppress(FileNotFoundError):
+                os.rename(full, folder / "deleted")  # at once for readers, and files of a late writer stay
+        except OSError as error:
+            raise _failed("delete", full, error) from error
 
     def arrow_filesystem(self) -> arrow_fs.FileSystem:
         return arrow_fs.LocalFileSystem()
@@ -134,9 +180,10 @@ class LocalStore:
             full.parent.mkdir(parents=True, exist_ok=True)
             _sync_file(source)
             os.replace(source, full)
+            os.utime(full)  # from now on it is young, however long the unit took to write it
+            _sync_folder(full.parent)
         except OSError as error:
             raise _failed("write", full, error) from error
-        _sync_folder(full.parent)
 
     def adopt_tree(self, source: Path, path: str) -> None:
         full = self._locate(path)
@@ -145,19 +192,28 @@ class LocalStore:
             for folder, _, names in os.walk(source, topdown=False):
                 for name in names:
                     _sync_file(Path(folder) / name)
+                    os.utime(Path(folder) / name)
                 _sync_folder(Path(folder))
             _replace_tree(source, full)
+            _sync_folder(full.parent)
         except OSError as error:
             raise _failed("write", full, error) from error
-        _sync_folder(full.parent)
 
     def local_tree(self, path: str) -> AbstractContextManager[Path]:
         return as_context(self._locate(path))
 
 
 def _failed(verb: str, full: Path, error: OSError) -> StoreError:
-    """The store's error for a failed call, with the system's own words."""
-    return StoreError(f"{full}: cannot {verb}: {error.strerror or error}")
+    """The store's error for a failed call, with the system's own words and what to do."""
+    return refused(Wanted(str(full), verb), error)
+
+
+def _same_file(temporary: Path, full: Path) -> bool:
+    """Whether the link was made although the answer said otherwise (NFS repeats a lost call)."""
+    try:
+        return os.path.samefile(temporary, full)
+    except OSError:
+        return False
 
 
 def _write_temporary(full: Path, data: bytes) -> Path:
@@ -189,8 +245,16 @@ def _sync_folder(path: Path) -> None:
 
 
 def _replace_tree(source: Path, full: Path) -> None:
-    """Renames a folder into place; one that stands there already is moved away first and removed."""
+    """Renames a folder into place.
+
+    One with the same files that stands there already stays, made young: a reader may have it open. Another is
+    moved away first and removed.
+    """
     for attempt in range(3):
+        if full.is_dir() and _same_tree(full, source):
+            _make_young(full)
+            shutil.rmtree(source)
+            return
         try:
             os.rename(source, full)
             return
@@ -202,6 +266,26 @@ def _replace_tree(source: Path, full: Path) -> None:
             os.rename(full, away)
         shutil.rmtree(away, ignore_errors=True)
     raise OSError(errno.EBUSY, "other writers keep replacing this folder", str(full))
+
+
+def _same_tree(first: Path, second: Path) -> bool:
+    """Whether two folders hold the same files with the same bytes."""
+    names = _names(first)
+    if names != _names(second):
+        return False
+    return all(filecmp.cmp(first / name, second / name, shallow=False) for name in names)
+
+
+def _names(folder: Path) -> list[str]:
+    """Paths below a folder of every file, sorted."""
+    files = (Path(top) / name for top, _, names in os.walk(folder) for name in names)
+    return sorted(file.relative_to(folder).as_posix() for file in files)
+
+
+def _make_young(folder: Path) -> None:
+    for top, _, names in os.walk(folder):
+        for name in names:
+            os.utime(Path(top) / name)
 
 
 def _make_folder(folder: Path) -> None:

@@ -2,17 +2,30 @@
 
 A dataset needs three things of its storage: whole files appear at once or not at all, `put_if_absent` lets
 exactly one of several writers win, and reading what was written gives it back. `LocalStore` has them by
-temporary file, fsync and `os.link`; `FsspecStore` by the store's own conditional writes (S3's
-`If-None-Match`), and refuses stores without.
+temporary file, fsync and `os.link`; `FsspecStore` by the store's own conditional writes (S3, Google, Azure), and
+refuses stores without.
 """
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import pyarrow as pa
 from pyarrow import fs as arrow_fs
+
+if TYPE_CHECKING:
+    from storage.retries import StoreRetries
+
+
+@dataclass(frozen=True)
+class StoredFile:
+    """A file as a listing shows it: its path, and by the store's own clock when it was written."""
+
+    path: str
+    size_bytes: int
+    modified_unix_s: float | None
 
 
 class ObjectStore(Protocol):
@@ -32,7 +45,14 @@ class ObjectStore(Protocol):
         ...
 
     def put_if_absent(self, path: str, data: bytes) -> bool:
-        """Writes a file unless the name is taken; True for the one writer that made it."""
+        """Writes a file unless the name is taken; True for the one writer that made it.
+
+        When the answer to a write was lost and the name is then taken, equal bytes count as the own ones: put
+        a writer's id into bytes that two writers may write alike.
+
+        Raises:
+            StoreError: if the store has no conditional write (with the reason), or fails.
+        """
         ...
 
     def exists(self, path: str) -> bool:
@@ -47,6 +67,14 @@ class ObjectStore(Protocol):
         """Every file below the folder `prefix` ("" for all), as sorted paths; hidden names are left out."""
         ...
 
+    def files(self, prefix: str, hidden: bool = False) -> "list[StoredFile]":
+        """Every file below a folder with size and time, by path; `hidden` ones (a dot first) on demand."""
+        ...
+
+    def now_unix_s(self) -> float:
+        """The time on the clock that `files` tells times by. Writes a small hidden file."""
+        ...
+
     def open_input(self, path: str) -> pa.NativeFile:
         """A file for random access by Arrow."""
         ...
@@ -57,6 +85,10 @@ class ObjectStore(Protocol):
 
     def delete(self, path: str) -> None:
         """Removes a file if it is there."""
+        ...
+
+    def delete_tree(self, path: str) -> None:
+        """Removes every file below a folder, and the folder; nothing if it is not there."""
         ...
 
     def arrow_filesystem(self) -> arrow_fs.FileSystem:
@@ -84,12 +116,13 @@ class ObjectStore(Protocol):
         ...
 
 
-def open_store(url: str | Path) -> ObjectStore:
+def open_store(url: str | Path, retries: "StoreRetries | None" = None) -> ObjectStore:
     """The store behind a path or URL; nothing is created before the first write.
 
     Args:
-        url: A path, a `file://` URL, or a URL of any file system that fsspec knows (`s3://`, `gs://`,
-            `memory://`).
+        url: A path, a `file://` URL, or a URL of any file system that fsspec knows (`s3://`, `gs://`, `az://`;
+            others for reading).
+        retries: How long a remote store is given to answer; by default what the environment sets.
 
     Raises:
         StoreError: if the protocol is unknown or its package is not installed.
@@ -105,7 +138,7 @@ def open_store(url: str | Path) -> ObjectStore:
         return LocalStore(Path(text.removeprefix("file://")))
     from storage.fsspec_store import FsspecStore
 
-    return FsspecStore(text)
+    return FsspecStore(text, retries)
 
 
 @contextmanager

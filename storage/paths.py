@@ -47,6 +47,11 @@ def _fault(path: str) -> str | None:
     return None
 
 
+def is_hidden(path: str) -> bool:
+    """Whether the file, or a folder on the way to it, has a name that starts with a dot."""
+    return path.startswith(".") or "/." in path
+
+
 def name_part(identifier: str) -> str:
     """A run or unit id as one part of a path: letters, digits and `_.-~` stay, anything else becomes %XX.
 

@@ -19,7 +19,7 @@ from poses.batch import PoseBatch
 from poses.motion import MotionClip
 from poses.skeleton import Skeleton
 from storage.commit import FileEntry, UnitCommit, commit_path, put_commit, read_commit
-from storage.digests import content_name, local_tree_digest, stored_tree
+from storage.digests import content_name, local_tree_digest
 from storage.errors import DatasetError
 from storage.object_store import ObjectStore
 from storage.pairs_file import PairsFile, RowGroupBuffer
@@ -198,8 +198,7 @@ class UnitWriter:
         table = write_sequences(folder, self._clips, self._skeleton)
         digest, size_bytes = local_tree_digest(folder)
         path = content_name("sequences", digest, ".zarr")
-        if not (self._store.exists(path) and stored_tree(self._store, path)[0] == digest):
-            self._store.adopt_tree(folder, path)
+        self._store.adopt_tree(folder, path)
         shutil.rmtree(folder, ignore_errors=True)
         frames = sum(row["n_frames"] for row in table)
         self._entries.append(

@@ -4,14 +4,17 @@ import os
 import uuid
 from pathlib import Path
 
-import fsspec
 import pytest
 
+from storage.conditional import CONDITIONAL_WRITES, ConditionalWrite
 from storage.errors import StoreError
 from storage.fsspec_store import FsspecStore
 from storage.local_store import LocalStore
 from storage.object_store import ObjectStore, open_store
 from tests.contracts.object_store_contract import ObjectStoreContract
+from tests.lent_conditional_write import lent_conditional_write
+
+__all__ = ["lent_conditional_write"]
 
 
 class TestLocalStore(ObjectStoreContract):
@@ -68,27 +71,37 @@ class TestLocalStore(ObjectStoreContract):
         assert not list(tmp_path.rglob("*"))
 
 
+@pytest.mark.usefixtures("lent_conditional_write")
 class TestMemoryStore(ObjectStoreContract):
+    """fsspec's own memory, with a conditional write that tests lend it."""
+
     @pytest.fixture
     def store(self) -> ObjectStore:
         return open_store(f"memory://{uuid.uuid4().hex}/dataset")
 
-    def test_a_store_without_conditional_writes_refuses(self, tmp_path: Path) -> None:
-        store = FsspecStore(f"local://{tmp_path}/dataset")
-        with pytest.raises(StoreError, match="no write-if-absent"):
-            store.put_if_absent("commits/u.json", b"x")
-
-    def test_a_server_that_ignores_the_condition_is_found_out(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        store = FsspecStore(f"memory://{uuid.uuid4().hex}")
-        store._trusted = False
-        filesystem = type(fsspec.filesystem("memory"))
-        overwrite = filesystem.pipe_file
-        monkeypatch.setattr(
-            filesystem, "pipe_file", lambda self, path, value, mode="create": overwrite(self, path, value)
-        )
+    def test_a_server_that_ignores_the_condition_is_found_out(
+        self, store: ObjectStore, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        careless = ConditionalWrite("none", lambda fs, path, data: fs.pipe_file(path, data))
+        monkeypatch.setitem(CONDITIONAL_WRITES, "memory", careless)
         with pytest.raises(StoreError, match="ignores write-if-absent"):
             store.put_if_absent("commits/u.json", b"x")
         assert not store.exists("commits/u.json")
+
+
+@pytest.mark.parametrize(
+    ("url", "reason"),
+    [
+        ("memory://x/dataset", "memory has no write-if-absent .it lives in one process"),
+        ("http://127.0.0.1:9/dataset", "http has no write-if-absent .it is for reading only"),
+        ("https://127.0.0.1:9/dataset", "https has no write-if-absent .it is for reading only"),
+        ("local:///tmp/dataset", "local has no write-if-absent .fsspec looks first"),
+    ],
+)
+def test_a_store_without_conditional_writes_refuses_with_the_reason(url: str, reason: str) -> None:
+    store = open_store(url)
+    with pytest.raises(StoreError, match=reason):
+        store.put_if_absent("commits/u.json", b"x")
 
 
 def test_open_store_chooses_by_url(tmp_path: Path) -> None:

@@ -1,9 +1,7 @@
 """The ObjectStore contract on S3 conditional writes, against moto's server on loopback."""
 
-import socket
 import uuid
 from collections.abc import Iterator
-from importlib import import_module
 
 import pytest
 
@@ -13,6 +11,7 @@ from storage.reader import Dataset
 from storage.verify import verify_dataset
 from storage.writer import UnitWriter
 from tests.contracts.object_store_contract import ObjectStoreContract
+from tests.faults.faulty_s3 import faulty_s3
 from tests.unit.storage.samples import SKELETON, make_clip, make_pairs
 
 pytest.importorskip("s3fs", reason="pip install 's3fs==2026.9.0' 'moto[server]==5.2.5' to test on S3")
@@ -22,19 +21,8 @@ pytest.importorskip("moto", reason="pip install 's3fs==2026.9.0' 'moto[server]==
 @pytest.fixture(scope="module")
 def bucket_url() -> Iterator[str]:
     """A bucket on a server of our own."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    server = import_module("moto.server").ThreadedMotoServer(ip_address="127.0.0.1", port=port, verbose=False)
-    server.start()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{port}")
-        for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
-            patch.setenv(name, "testing")
-        patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-        import_module("fsspec").filesystem("s3").mkdir("posemill")
-        yield "s3://posemill"
-    server.stop()
+    with faulty_s3() as endpoint:
+        yield endpoint.url
 
 
 class TestS3Store(ObjectStoreContract):

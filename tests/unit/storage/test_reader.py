@@ -12,8 +12,10 @@ from storage.errors import DatasetError, ShardError
 from storage.manifest import publish_manifest
 from storage.object_store import ObjectStore, open_store
 from storage.reader import Dataset
+from tests.lent_conditional_write import lent_conditional_write
 from tests.unit.storage.samples import SKELETON, assert_same_pairs, commit_pairs, make_pairs
 
+__all__ = ["lent_conditional_write"]
 ROWS = 230
 
 
@@ -97,6 +99,7 @@ def test_readers_see_the_files_of_their_manifest_only(tmp_path: Path, batch: Pos
     assert len(again.file_urls()) == 1
 
 
+@pytest.mark.usefixtures("lent_conditional_write")
 def test_works_on_an_object_store(batch: PoseBatch) -> None:
     dataset = publish(open_store(f"memory://{uuid.uuid4().hex}/d"), batch, row_group_rows=64)
     assert_same_pairs(dataset.read_pairs(), batch)

@@ -10,8 +10,10 @@ from storage.manifest import publish_manifest
 from storage.object_store import ObjectStore, open_store
 from storage.reader import Dataset
 from storage.writer import UnitWriter
+from tests.lent_conditional_write import lent_conditional_write
 from tests.unit.storage.samples import SKELETON, make_clip
 
+__all__ = ["lent_conditional_write"]
 LENGTHS = (40, 1, 300, 25)
 
 
@@ -30,7 +32,7 @@ def small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sequences, "SHARD_FRAMES", 64)
 
 
-@pytest.mark.usefixtures("small_shards")
+@pytest.mark.usefixtures("small_shards", "lent_conditional_write")
 def test_clips_come_back_as_they_went_in(tmp_path: Path) -> None:
     for store in (open_store(tmp_path), open_store(f"memory://{uuid.uuid4().hex}/d")):
         clips = list(publish(store).clips())
