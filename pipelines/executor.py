@@ -15,7 +15,7 @@ from pipelines.plan import Unit
 from pipelines.progress import Progress
 from storage.commit import UnitCommit
 
-FailureKind = Literal["raised", "transient", "whole_unit", "died", "timed_out"]
+FailureKind = Literal["raised", "transient", "whole_unit", "died", "timed_out", "lost"]
 
 
 @dataclass(frozen=True)
@@ -24,16 +24,19 @@ class Failure:
 
     Attributes:
         kind: "raised" by the stage; "transient" (an OSError: retried); "whole_unit" (a UnitError: not
-            searched for rows); the worker "died"; or it "timed_out" and was ended.
+            searched for rows); the worker "died"; it "timed_out" and was ended; or a whole node, or what an
+            earlier stage had made, was "lost", which blames nobody.
         error_class: Name of the exception, or of the loss, such as "ActorDiedError".
         message: One line.
         traceback: The whole traceback, or "".
+        stage: Of a pipeline, the stage in which it happened; "" where there is one stage only.
     """
 
     kind: FailureKind
     error_class: str
     message: str
     traceback: str = ""
+    stage: str = ""
 
     def __str__(self) -> str:
         return f"{self.error_class}: {self.message}"
@@ -76,6 +79,14 @@ class SplittableStage(Stage, Protocol):
         ...
 
 
+@runtime_checkable
+class MicroBatched(Protocol):
+    """A stage that may be asked to compute fewer rows at once, because a GPU's memory ran out. Its bytes stay the same:
+    everything random is a function of the row."""
+
+    micro_batch_rows: int
+
+
 StageFactory = Callable[[], Stage]
 ResultCallback = Callable[[UnitCommit], None]
 
@@ -97,7 +108,10 @@ class RetryPolicy(BaseModel):
     max_failed_units_at_start: int = Field(default=3, ge=1)
     """So many units given up before a single one was done stop the job: the fault is not in the units."""
     unit_timeout_s: float | None = Field(default=None, gt=0)
-    """A unit that takes longer is ended with its worker (Ray only)."""
+    """A unit that takes longer is ended with its worker. In a pipeline: than this in one stage. Without Ray it is
+    interrupted, which code that never returns to Python escapes."""
+    max_losses: int = Field(default=20, ge=1)
+    """So many nodes lost under one unit, and it is suspected like one whose worker died."""
 
 
 class BadRowPolicy(BaseModel):
@@ -129,6 +143,8 @@ class ExecutionReport:
     retries: dict[str, int] = field(default_factory=dict)
     """Count of repeated attempts, by class of what failed."""
     workers_lost: int = 0
+    micro_batch_rows: dict[str, int] = field(default_factory=dict)
+    """Rows at once that a GPU's memory allowed, by stage; only where they had to be halved."""
 
 
 @dataclass(frozen=True)
@@ -166,6 +182,7 @@ class Executor(Protocol):
             TooManyBadRowsError: if the policy's limit is passed.
             StageSetupError: if `setup` fails again and again.
             PoolError: if workers cannot be placed.
+            JobStoppedError: if the job was asked to stop; what is committed stays.
         """
         ...
 

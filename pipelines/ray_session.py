@@ -101,6 +101,13 @@ def node_resources() -> tuple[list[dict[str, float]], dict[str, float]]:
     return nodes, dict(ray.available_resources())
 
 
+def living_nodes() -> dict[str, dict[str, float]]:
+    """Resources of every living node by Ray's id of it."""
+    import ray
+
+    return {node["NodeID"]: dict(node["Resources"]) for node in ray.nodes() if node["Alive"]}
+
+
 def workers_that_fit(
     wanted: WorkerResources, nodes: Sequence[Mapping[str, float]], available: Mapping[str, float]
 ) -> int:

@@ -5,12 +5,13 @@ Rules:
   unit is a suspect: it runs alone, with nothing else in flight. If the worker dies again, the unit is
   searched for the row.
 - An exception of the stage is searched for its row at once. Transient errors (OSError) are tried again first.
+- A search that finds no row after deaths clears the unit: it is tried again, `max_attempts` searches in all.
+- A node that is lost, or what it held, blames nobody: the unit goes back to the queue, with backoff.
 - Bad rows found, the unit is run again without them and committed once, under its own id.
 """
 
-from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from pipelines.bisection import Bisection
@@ -40,11 +41,13 @@ class _Case:
     unit: Unit
     attempts: int = 0
     deaths: int = 0
+    losses: int = 0
+    searches: int = 0
     ready_at_s: float = 0.0
     bad_rows: tuple[BadRow, ...] = ()
     first_failure: Failure | None = None
     search: Bisection | None = None
-    searched: bool = False
+    search_done: bool = False
 
 
 @dataclass
@@ -67,7 +70,10 @@ class Supervisor:
     report: ExecutionReport = field(default_factory=ExecutionReport)
 
     def __post_init__(self) -> None:
-        self._fresh = deque(_Case(unit) for unit in self.units)
+        self._fresh = iter(self.units)
+        self._n_fresh = len(self.units)
+        self.stopping = False
+        """Set it, and nothing new is started."""
         self._waiting: list[_Case] = []
         self._in_flight: dict[str, _Case] = {}
         self._alone_in_flight = False
@@ -75,16 +81,32 @@ class Supervisor:
     @property
     def done(self) -> bool:
         """Whether nothing is queued or in flight."""
-        return not (self._fresh or self._waiting or self._in_flight)
+        return self.n_open == 0
 
     @property
     def n_open(self) -> int:
         """Units neither committed nor given up."""
-        return len(self._fresh) + len(self._waiting) + len(self._in_flight)
+        return self._n_fresh + len(self._waiting) + len(self._in_flight)
+
+    @property
+    def n_queued(self) -> int:
+        """Units that shall still be started, now or after a wait."""
+        return 0 if self.stopping else self._n_fresh + len(self._waiting)
+
+    @property
+    def n_in_flight(self) -> int:
+        """Units that a worker has."""
+        return len(self._in_flight)
+
+    @property
+    def troubled(self) -> bool:
+        """Whether some open unit has failed before, and so may come back."""
+        open_cases = (*self._waiting, *self._in_flight.values())
+        return any(case.deaths or case.losses or case.attempts or case.search for case in open_cases)
 
     def next_task(self, now_s: float) -> Task | None:
         """The next call for an idle worker, or None if none may start now."""
-        if self._alone_in_flight:
+        if self._alone_in_flight or self.stopping:
             return None
         case = self._take(now_s)
         if case is None:
@@ -109,16 +131,22 @@ class Supervisor:
         elif ready:
             chosen = ready[0]
         else:
-            return self._fresh.popleft() if self._fresh else None
+            return self._take_fresh()
         self._waiting.remove(chosen)
         return chosen
+
+    def _take_fresh(self) -> _Case | None:
+        if self._n_fresh == 0:
+            return None
+        self._n_fresh -= 1
+        return _Case(next(self._fresh))
 
     def _is_suspect(self, case: _Case) -> bool:
         return case.search is None and case.deaths >= self.retry.deaths_before_suspect
 
     def seconds_until_ready(self, now_s: float) -> float:
         """How long until a waiting unit may start; 0 if one may start now, infinity if none waits."""
-        if self._fresh:
+        if self._n_fresh and not self.stopping:
             return 0.0
         waits = [max(0.0, case.ready_at_s - now_s) for case in self._waiting]
         return min(waits, default=float("inf"))
@@ -149,7 +177,10 @@ class Supervisor:
         case = self._land(task)
         if failure.kind in ("died", "timed_out"):
             self.report.workers_lost += 1
-        if case.search is not None:
+        if failure.kind == "lost" and case.losses < self.retry.max_losses:
+            case.losses += 1
+            self._retry(case, failure, now_s)
+        elif case.search is not None:
             self._record_failed_probe(case, failure, now_s)
         elif failure.kind == "whole_unit":
             self._give_up(case, failure)
@@ -184,18 +215,19 @@ class Supervisor:
             self._continue_search(case, failure, now_s)
 
     def _retry(self, case: _Case, failure: Failure, now_s: float) -> None:
-        tries = max(1, case.attempts + case.deaths)
-        wait_s = min(self.retry.max_backoff_s, self.retry.backoff_s * 2 ** (tries - 1))
+        tries = max(1, case.attempts + case.deaths + case.losses)
+        wait_s = min(self.retry.max_backoff_s, self.retry.backoff_s * 2 ** min(tries - 1, 30))
         case.ready_at_s = now_s + wait_s
         self._waiting.append(case)
         self.report.retries[failure.error_class] = self.report.retries.get(failure.error_class, 0) + 1
         self.progress.log(f"unit {case.unit.unit_id}: {failure}; tried again in {wait_s:.1f} s")
 
     def _start_search(self, case: _Case, failure: Failure, now_s: float) -> None:
-        if case.searched or not self.splittable or case.unit.rows == 0:
+        if case.search_done or not self.splittable or case.unit.rows == 0:
             self._give_up(case, failure)
             return
-        case.searched = True
+        case.search_done = True
+        case.searches += 1
         case.first_failure = failure
         case.search = Bisection(case.unit.rows)
         case.ready_at_s = now_s
@@ -228,11 +260,19 @@ class Supervisor:
             )
             return
         if not search.bad_rows:
-            words = "every part of the unit passes alone, so no row is to blame"
-            self._give_up(case, _reworded(case.first_failure, words))
+            self._clear(case, now_s)
             return
         case.bad_rows = tuple(sorted(search.bad_rows, key=lambda bad: bad.row))
         self._waiting.append(case)
+
+    def _clear(self, case: _Case, now_s: float) -> None:
+        """No row is to blame. Workers die for other reasons as well, so a unit that lost some is tried again."""
+        failure = _reworded(case.first_failure, "every part of the unit passes alone, so no row is to blame")
+        if failure.kind in ("raised", "transient") or case.searches >= self.retry.max_attempts:
+            self._give_up(case, failure)
+            return
+        case.search_done = False
+        self._retry(case, failure, now_s)
 
     def _blame(self, case: _Case, bad: BadRow) -> None:
         where = f"unit {case.unit.unit_id}, row {bad.row}"
@@ -262,4 +302,4 @@ def _reworded(first: Failure | None, words: str) -> Failure:
     """The failure that a search began with, and why the search found no culprit."""
     if first is None:
         raise AssertionError("a search began without a failure")
-    return Failure(first.kind, first.error_class, f"{first.message} ({words})", first.traceback)
+    return replace(first, message=f"{first.message} ({words})")
