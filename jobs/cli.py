@@ -116,6 +116,43 @@ def plan(
 
 
 @app.command()
+def submit(
+    recipe: RecipeArgument,
+    changes: SetOption = None,
+    out: OutOption = None,
+    address: Annotated[
+        str | None, typer.Option("--address", help="http://HOST:PORT of the cluster's dashboard.")
+    ] = None,
+    wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Show the job's log until it ends.")] = True,
+    add: Annotated[bool, typer.Option("--add", help="Add to an output that holds another plan.")] = False,
+    working_dir: Annotated[
+        str | None, typer.Option("--working-dir", help="The checkout to send; this one without.")
+    ] = None,
+    coordinator_labels: Annotated[
+        list[str] | None,
+        typer.Option("--coordinator-label", metavar="KEY=VALUE", help="Label of the driver's node."),
+    ] = None,
+    plain_http: Annotated[
+        bool, typer.Option("--plain-http", help="Send the token over http:// to another machine.")
+    ] = False,
+    open_cluster: Annotated[
+        bool, typer.Option("--open-cluster", help="Accept a cluster that asks for no token.")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Do a job on a Ray cluster. The token comes from RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH."""
+    from jobs.cluster_access import cluster_at
+    from jobs.submit import SubmitOptions, labels_of, submit_recipe
+
+    options = SubmitOptions(wait, open_cluster, working_dir, add, labels_of(coordinator_labels or []))
+    log = sys.stderr if as_json else sys.stdout
+    outcome = submit_recipe(recipe, _changes(changes, out), cluster_at(address, plain_http), options, log)
+    _print(outcome.to_dict(), as_json, outcome.lines())
+    if outcome.exit_code:
+        raise typer.Exit(outcome.exit_code)
+
+
+@app.command()
 def status(out: RunArgument, as_json: JsonOption = False) -> None:
     """How far a run is."""
     from jobs.status import folder_status

@@ -9,3 +9,7 @@ class RecipeError(PosemillError, ValueError):
 
 class ReportError(PosemillError, ValueError):
     """A report cannot be made of what was given."""
+
+
+class ClusterError(PosemillError, RuntimeError):
+    """A cluster cannot be reached, refuses us, would take jobs from anyone, or lost a job."""

@@ -193,6 +193,24 @@ def resolved_yaml(recipe: Recipe, settings: BaseModel) -> str:
     return _dumped({**recipe.head.model_dump(mode="json"), **settings.model_dump(mode="json", by_alias=True)})
 
 
+def secret_keys(values: Any, path: str = "") -> list[str]:
+    """Dotted keys of the values that a dump would hide."""
+    if isinstance(values, Mapping):
+        shown = redacted(dict(values))
+        return [
+            name
+            for key, item in values.items()
+            for name in (
+                secret_keys(item, f"{path}{key}.")
+                if isinstance(item, Mapping | list | tuple)
+                else [f"{path}{key}"] * (shown[key] != item)
+            )
+        ]
+    if isinstance(values, list | tuple):
+        return [name for i, item in enumerate(values) for name in secret_keys({str(i): item}, path)]
+    return []
+
+
 def _dumped(values: Mapping[str, Any]) -> str:
     return yaml.safe_dump(redacted(dict(values)), sort_keys=False, allow_unicode=True, width=110)
 
