@@ -1,6 +1,7 @@
 """The terminal: `posemill run | plan | resume | status | inspect | verify | report | doctor | demo`.
 
-Exit codes: 0 done, 1 failed, 2 the user's input. Heavy imports happen inside the commands, so that `--help` is quick.
+Exit codes: 0 done, 1 failed, 2 the user's input, 3 stopped on request. Heavy imports happen inside the commands, so
+that `--help` is quick.
 """
 
 import json
@@ -20,7 +21,7 @@ app = typer.Typer(
     add_completion=False,
     rich_markup_mode=None,
 )
-DONE, FAILED, USER_INPUT = 0, 1, 2
+DONE, FAILED, USER_INPUT, STOPPED = 0, 1, 2, 3
 _USER_ERRORS = {
     "RecipeError", "SettingsError", "PlanError", "ReportError",
     "DatasetError", "ImporterError", "SkeletonError", "CheckpointError",
@@ -276,7 +277,9 @@ def _without_traceback(message: str) -> str:
 
 
 def exit_code_of(error: PosemillError) -> int:
-    """2 where the user can mend it by another input, 1 where the work failed."""
+    """2 where the user can mend it by another input, 3 where the job stopped on request, 1 where the work failed."""
+    if any(kind.__name__ == "JobStoppedError" for kind in type(error).__mro__):
+        return STOPPED
     return USER_INPUT if any(kind.__name__ in _USER_ERRORS for kind in type(error).__mro__) else FAILED
 
 

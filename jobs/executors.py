@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from jobs.recipe_errors import recipe_error
 from pipelines.executor import Executor, RetryPolicy
 from pipelines.ray_pool import RayPoolSettings
+from pipelines.stopping import StopRequest, StopSettings
 
 
 class InProcessSettings(BaseModel):
@@ -16,6 +17,7 @@ class InProcessSettings(BaseModel):
 
     kind: Literal["in_process"] = "in_process"
     retry: RetryPolicy = Field(default_factory=RetryPolicy)
+    stop: StopSettings = StopSettings()
 
 
 class RaySettings(BaseModel):
@@ -25,6 +27,7 @@ class RaySettings(BaseModel):
 
     kind: Literal["ray"] = "ray"
     pool: RayPoolSettings = Field(default_factory=RayPoolSettings)
+    stop: StopSettings = StopSettings()
 
 
 ExecutorSettings = Annotated[InProcessSettings | RaySettings, Field(discriminator="kind")]
@@ -50,12 +53,16 @@ def executor_settings(values: dict[str, Any], where: str) -> InProcessSettings |
         raise recipe_error(error, _Holder, holder, where) from error
 
 
-def make_executor(settings: InProcessSettings | RaySettings) -> Executor:
-    """The executor; Ray is imported only when it is asked for."""
+def make_executor(settings: InProcessSettings | RaySettings, stop: StopRequest | None = None) -> Executor:
+    """The executor; Ray is imported only when it is asked for.
+
+    Args:
+        stop: What it asks whether to end early.
+    """
     if isinstance(settings, InProcessSettings):
         from pipelines.in_process import InProcessExecutor
 
-        return InProcessExecutor(settings.retry)
+        return InProcessExecutor(settings.retry, stop=stop)
     from pipelines.ray_pool import RayPoolExecutor
 
-    return RayPoolExecutor(settings.pool)
+    return RayPoolExecutor(settings.pool, stop)

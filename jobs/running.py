@@ -3,9 +3,10 @@
 import json
 import platform
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field, is_dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -22,7 +23,10 @@ from jobs.redaction import HIDDEN, redacted
 from jobs.report.formatting import duration_text
 from jobs.verbs import run_function, settings_of
 from pipelines.context import RunContext
+from pipelines.errors import JobStoppedError
 from pipelines.progress import Progress
+from pipelines.spot_notice import notices_of
+from pipelines.stopping import StopRequest, StopSettings, stopping_on_signals
 from storage.object_store import ObjectStore, open_store
 
 RECIPE_FILE, RESOLVED_FILE, RUN_FILE = "recipe.yaml", "recipe_resolved.yaml", "run.json"
@@ -133,17 +137,19 @@ def _run(recipe: Recipe, accept_other_plan: bool, quiet: bool) -> RunOutcome:
     workers = executor_settings(recipe.head.executor, recipe.where)
     out_url = recipe.head.out
     store = open_store(out_url)
-    executor = make_executor(workers)
+    stop = StopRequest(workers.stop.grace_s)
+    executor = make_executor(workers, stop)
     started = datetime.now(UTC)
     clock_s = time.monotonic()
     with _terminal(quiet, out_url) as terminal:
         text = given_yaml(recipe).encode()
         clock = StageClock(terminal, lambda: store.put_if_absent(RECIPE_FILE, text))
         context = RunContext(out_url, executor, recipe.head.seed, clock, accept_other_plan)
-        try:
-            result = run_function(recipe)(settings, context)
-        finally:
-            executor.close()
+        with _stoppable(workers.stop, stop, terminal):
+            try:
+                result = run_function(recipe)(settings, context)
+            finally:
+                executor.close()
         store.write_bytes(RECIPE_FILE, text)
         store.write_bytes(RESOLVED_FILE, resolved_yaml(recipe, settings).encode())
         seconds = time.monotonic() - clock_s
@@ -157,16 +163,24 @@ def _run(recipe: Recipe, accept_other_plan: bool, quiet: bool) -> RunOutcome:
 
 @contextmanager
 def _terminal(quiet: bool, out_url: str) -> Iterator["BarProgress | LineProgress"]:
-    """The progress of a run; leaves the terminal in order, and says how to go on after Ctrl-C."""
+    """The progress of a run; leaves the terminal in order, and says how to go on after a stop."""
     terminal = progress_for(sys.stderr, quiet)
     try:
         yield terminal
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, JobStoppedError):
         terminal.close()
         print(f"stopped; `posemill resume {out_url}` goes on from here", file=sys.stderr)
         raise
     finally:
         terminal.close()
+
+
+def _stoppable(settings: StopSettings, stop: StopRequest, progress: Progress) -> AbstractContextManager[None]:
+    """Signals and notices stop the job, where it runs in the main thread, which alone may set handlers."""
+    if threading.current_thread() is not threading.main_thread():
+        return nullcontext()
+    notices = notices_of(settings.notice)
+    return stopping_on_signals(stop, notices, settings.notice.every_s, progress.log)
 
 
 def _report(recipe: Recipe, out_url: str, clock: StageClock) -> str | None:
