@@ -8,16 +8,16 @@ import re
 import uuid
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, Self
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from poses.errors import SkeletonError
 from poses.skeleton import Skeleton
 from storage.card import write_card
 from storage.commit import FileEntry, UnitCommit, canonical_json, first_fault
 from storage.errors import CommitConflictError, DatasetError, ManifestError
-from storage.object_store import ObjectStore
+from storage.object_store import ObjectStore, read_if_there
 from storage.paths import manifest_path
 from storage.statistics import Statistics
 
@@ -34,13 +34,13 @@ class Manifest(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    version: int
+    version: int = Field(ge=1)
     parent: int | None
     schema_version: int
     writer_id: str
     skeleton: dict[str, Any]
     files: tuple[FileEntry, ...]
-    rows: int
+    rows: int = Field(ge=0)
     """Pairs in all files."""
     statistics: Statistics
     run_ids: tuple[str, ...]
@@ -50,6 +50,16 @@ class Manifest(BaseModel):
     rejected: dict[str, int] = {}
     lineage: dict[str, dict[str, Any]] = {}
     """Run id -> what the run was made of (job, inputs, code version), as its publisher told."""
+
+    @model_validator(mode="after")
+    def _is_consistent(self) -> Self:
+        if self.parent is not None and not 1 <= self.parent < self.version:
+            raise ValueError(f"parent {self.parent}: wanted a version before {self.version}")
+        named = Counter(file.path for file in self.files)
+        twice = next((path for path, count in named.items() if count > 1), None)
+        if twice is not None:
+            raise ValueError(f"files: {twice} stands there twice; its rows would be read twice")
+        return self
 
     def files_of(self, kind: str) -> tuple[FileEntry, ...]:
         """The files of one kind, in manifest order."""
@@ -70,15 +80,19 @@ def read_manifest(store: ObjectStore, version: int | None = None) -> Manifest:
         ManifestError: if the manifest cannot be read, is from a newer posemill, or has paths out of the
             dataset.
     """
+    if version is not None and version > 0:
+        data = read_if_there(store, manifest_path(version))
+        if data is not None:
+            return _parsed(store, version, data)
     versions = manifest_versions(store)
     if not versions:
         raise DatasetError(
             f"{store.url}: wanted a posemill dataset (manifests/v000001.json), found no manifest; check the"
             " path, or run the job that makes the dataset to its end"
         )
-    if version is not None and version not in versions:
+    if version is not None:
         raise DatasetError(f"{store.url}: no version {version}; its versions are {_spans(versions)}")
-    return _parse_manifest(store, versions[-1] if version is None else version)
+    return _parse_manifest(store, versions[-1])
 
 
 def manifest_skeleton(store: ObjectStore, manifest: Manifest) -> Skeleton:
@@ -193,9 +207,13 @@ def _check_replaced(store: ObjectStore, parent: Manifest | None, replaces: Colle
 
 
 def _parse_manifest(store: ObjectStore, version: int) -> Manifest:
+    return _parsed(store, version, store.read_bytes(manifest_path(version)))
+
+
+def _parsed(store: ObjectStore, version: int, data: bytes) -> Manifest:
     path = manifest_path(version)
     try:
-        manifest = Manifest.model_validate_json(store.read_bytes(path))
+        manifest = Manifest.model_validate_json(data)
     except ValidationError as error:
         raise ManifestError(
             f"{store.url}/{path}: not a manifest that this posemill can read: {first_fault(error)}; was it"

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Protocol
 import pyarrow as pa
 from pyarrow import fs as arrow_fs
 
+from storage.errors import StoreError
+
 if TYPE_CHECKING:
     from storage.retries import StoreRetries
 
@@ -139,6 +141,16 @@ def open_store(url: str | Path, retries: "StoreRetries | None" = None) -> Object
     from storage.fsspec_store import FsspecStore
 
     return FsspecStore(text, retries)
+
+
+def read_if_there(store: ObjectStore, path: str) -> bytes | None:
+    """The whole file, or None when there is none; one request where `exists` and `read_bytes` are two."""
+    try:
+        return store.read_bytes(path)
+    except StoreError as error:
+        if isinstance(error.__cause__, FileNotFoundError):
+            return None
+        raise
 
 
 @contextmanager

@@ -118,7 +118,8 @@ class PairsFile:
         """Gives the file up."""
         with suppress(OSError, pa.ArrowException):
             self._writer.close()
-        self._sink.close()
+        with suppress(OSError):  # a full disk does not take what is still to be flushed
+            self._sink.close()
         self.path.unlink(missing_ok=True)
 
     @property

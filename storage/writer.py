@@ -6,8 +6,8 @@ A writer that dies leaves a scratch folder or files that no manifest names; neit
 import shutil
 import uuid
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from contextlib import ExitStack
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -16,6 +16,7 @@ from typing import Self
 import numpy as np
 
 from poses.batch import PoseBatch
+from poses.errors import PosemillError
 from poses.motion import MotionClip
 from poses.skeleton import Skeleton
 from storage.commit import FileEntry, UnitCommit, commit_path, put_commit, read_commit
@@ -24,6 +25,7 @@ from storage.errors import DatasetError
 from storage.object_store import ObjectStore
 from storage.pairs_file import PairsFile, RowGroupBuffer
 from storage.quarantine import QuarantinedRow, write_quarantine
+from storage.retries import Wanted, refused
 from storage.schema import Columns, batch_columns, to_batch
 from storage.sequences import write_sequences
 from storage.statistics import Statistics, clip_statistics, pair_statistics
@@ -91,6 +93,7 @@ class UnitWriter:
         """Adds rows; they are copied or written before this returns.
 
         Raises:
+            StoreFullError: if the disk of the scratch folder is full; leaving the context removes it.
             DatasetError: if the batch has another skeleton, or other columns than the unit's first batch.
         """
         theirs = batch.skeleton
@@ -100,8 +103,9 @@ class UnitWriter:
                 f" {theirs.name!r}; map them first (poses.skeleton.joint_map)"
             )
         if len(batch):
-            for block in self._buffer.add(batch_columns(batch)):
-                self._write_block(block)
+            with self._scratch_errors():
+                for block in self._buffer.add(batch_columns(batch)):
+                    self._write_block(block)
 
     def add_clips(self, clips: Iterable[MotionClip]) -> None:
         """Adds whole motions; they are kept in memory until the commit."""
@@ -141,12 +145,13 @@ class UnitWriter:
         self._scratch = None
 
     def _finished_commit(self) -> UnitCommit:
-        rest = self._buffer.rest()
-        if rest is not None:
-            self._write_block(rest)
-        self._close_file()
-        self._write_clips()
-        self._write_quarantine()
+        with self._scratch_errors():
+            rest = self._buffer.rest()
+            if rest is not None:
+                self._write_block(rest)
+            self._close_file()
+            self._write_clips()
+            self._write_quarantine()
         return UnitCommit(
             run_id=self._run_id,
             unit_id=self._unit_id,
@@ -159,6 +164,18 @@ class UnitWriter:
             quarantined=len(self._quarantined),
             rejected=dict(sorted(self._rejected.items())),
         )
+
+    @contextmanager
+    def _scratch_errors(self) -> Iterator[None]:
+        """Turns what the system says of a file in the making into a StoreError, "disk full" above all."""
+        try:
+            yield
+        except PosemillError:
+            raise
+        except OSError as error:
+            place = error.filename or self._scratch or self._store.url
+            where = f"unit {self._unit_id!r}, file in the making in {place}"
+            raise refused(Wanted(where, "write"), error) from error
 
     def _folder(self) -> Path:
         """The scratch folder, made when it is first needed."""
