@@ -172,4 +172,5 @@ def _raise_ray_crew(plan: CrewPlan, wait_for_nodes_s: float, attempt: int = 0) -
     plan = replace(plan, attempt=attempt)
     resources = WorkerResources(num_cpus=plan.settings.cpus_per_actor, num_gpus=plan.settings.gpus_per_actor)
     builders = [partial(build_augmentor, plan, index) for index in range(plan.settings.augmentors)]
-    return RayCrew(builders, partial(build_trainer, plan), resources, wait_for_nodes_s)
+    labels = plan.settings.trainer_labels
+    return RayCrew(builders, partial(build_trainer, plan), resources, wait_for_nodes_s, labels)

@@ -5,7 +5,7 @@ last checkpoint, so that a loss never leaves the members at different rounds.
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import ray
@@ -25,11 +25,14 @@ from pipelines.closed_loop.crew import AUGMENTOR_NAME, TRAINER_NAME, name_compla
 from pipelines.closed_loop.errors import CrewLostError
 from pipelines.closed_loop.trainer_worker import TrainerWorker
 from pipelines.executor import WorkerResources
+from pipelines.node_labels import require_node
 from pipelines.ray_session import node_resources, placement_error, total_resources, workers_that_fit
 
 _LOST = (RayActorError, WorkerCrashedError, NodeDiedError, ObjectLostError, OutOfMemoryError)
 """A member, its node, or what it had made is gone; `RayActorError` covers actors that died or cannot be reached."""
 _POOL = "closed loop"
+_LABELLED_ROOM_S = 60.0
+"""How long a trainer that is bound to labelled nodes may wait for room on them, at least."""
 
 
 class _AugmentorActor:
@@ -97,6 +100,7 @@ class RayCrew:
         resources: What each member needs.
         wait_for_nodes_s: Above 0, nodes may come and go (an autoscaler's): all members are asked for at once, and wait
             so long for a node. At 0 the members must fit on the nodes that there are.
+        trainer_labels: Labels of the node for the trainer; keeps it off spot nodes.
 
     Raises:
         PoolError: if the members cannot be placed.
@@ -109,9 +113,13 @@ class RayCrew:
         build_trainer: Callable[[], TrainerWorker],
         resources: WorkerResources,
         wait_for_nodes_s: float = 0.0,
+        trainer_labels: Mapping[str, str] | None = None,
     ) -> None:
         members = len(build_augmentors) + 1
+        labels = dict(trainer_labels or {})
         if wait_for_nodes_s == 0:
+            if labels:
+                require_node(f"{_POOL}, trainer", labels, ray.nodes())
             wait_for_room(members, resources)
         options = {
             "num_cpus": resources.num_cpus,
@@ -122,11 +130,11 @@ class RayCrew:
         augmentor_class: Any = ray.remote(_AugmentorActor)
         trainer_class: Any = ray.remote(_TrainerActor)
         self._augmentors: list[Any] = [augmentor_class.options(**options).remote() for _ in build_augmentors]
-        self._trainer: Any = trainer_class.options(**options).remote()
+        self._trainer: Any = trainer_class.options(**options, label_selector=labels or None).remote()
         builds = [build_trainer, *build_augmentors]
         try:
-            if wait_for_nodes_s > 0:
-                self._wait_for_nodes(resources, wait_for_nodes_s)
+            if wait_for_nodes_s > 0 or labels:  # a node with the labels may have no room for the trainer
+                self._wait_for_nodes(resources, max(wait_for_nodes_s, _LABELLED_ROOM_S))
             self._get_all(
                 [
                     member.setup.remote(build, resources.torch_threads)

@@ -12,6 +12,7 @@ from estimators.lifters.trainer import LifterTrainerSettings
 from pipelines.closed_loop.order import LoopOrder
 from pipelines.closed_loop.ordering import batch_bounds
 from pipelines.knobs import knob
+from pipelines.node_labels import LabelSelector
 
 
 class _Settings(BaseModel):
@@ -100,6 +101,8 @@ class ClosedLoopSettings(_Settings):
     checkpoint_every_rounds: int = knob(1, ge=1)
     cpus_per_actor: float = knob(1.0, ge=0.0)
     gpus_per_actor: float = knob(0.0, ge=0.0)
+    trainer_labels: LabelSelector = knob({})
+    """Labels of the node for the trainer, such as {ray.io/market-type: on-demand}; empty takes any. On Ray only."""
 
     def order(self, source_rows: int) -> LoopOrder:
         """The order of work for a source of so many poses."""
