@@ -1,6 +1,8 @@
 """Writing one unit's result: data files named by their content, then the commit that makes them visible.
 
-A writer that dies leaves a scratch folder or files that no manifest names; neither is ever read.
+Row groups are encoded, digested and stored on the writer's own thread while the caller makes the next rows; one is
+written while one is filled. A writer that dies leaves a scratch folder or files that no manifest names; neither is
+ever read.
 """
 
 import shutil
@@ -9,6 +11,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -29,6 +32,7 @@ from storage.retries import Wanted, refused
 from storage.schema import Columns, batch_columns, to_batch
 from storage.sequences import write_sequences
 from storage.statistics import Statistics, clip_statistics, pair_statistics
+from storage.write_thread import WriteThread
 
 ROW_GROUP_ROWS = 65_536
 MAX_FILE_ROWS = 8 * ROW_GROUP_ROWS
@@ -71,6 +75,7 @@ class UnitWriter:
         self._writer_id = writer_id or uuid.uuid4().hex
         self._max_file_rows = max_file_rows // row_group_rows * row_group_rows
         self._buffer = RowGroupBuffer(row_group_rows)
+        self._thread = WriteThread()
         self._clips: list[MotionClip] = []
         self._quarantined: list[QuarantinedRow] = []
         self._rejected: Counter[str] = Counter()
@@ -90,9 +95,10 @@ class UnitWriter:
         self.discard()
 
     def add_pairs(self, batch: PoseBatch) -> None:
-        """Adds rows; they are copied or written before this returns.
+        """Adds rows; they are copied before this returns, and written meanwhile.
 
         Raises:
+            StoreError: if the storage failed with rows that were added before.
             StoreFullError: if the disk of the scratch folder is full; leaving the context removes it.
             DatasetError: if the batch has another skeleton, or other columns than the unit's first batch.
         """
@@ -103,9 +109,8 @@ class UnitWriter:
                 f" {theirs.name!r}; map them first (poses.skeleton.joint_map)"
             )
         if len(batch):
-            with self._scratch_errors():
-                for block in self._buffer.add(batch_columns(batch)):
-                    self._write_block(block)
+            for block in self._buffer.add(batch_columns(batch)):
+                self._thread.do(partial(self._write_block, block), partial(self._buffer.give_back, block))
 
     def add_clips(self, clips: Iterable[MotionClip]) -> None:
         """Adds whole motions; they are kept in memory until the commit."""
@@ -138,6 +143,7 @@ class UnitWriter:
 
     def discard(self) -> None:
         """Removes everything in the making. Data files that were already moved stay, unseen."""
+        self._thread.drop()
         if self._file is not None:
             self._file.discard()
             self._file = None
@@ -145,10 +151,11 @@ class UnitWriter:
         self._scratch = None
 
     def _finished_commit(self) -> UnitCommit:
+        self._thread.finish()
+        rest = self._buffer.rest()
+        if rest is not None:
+            self._write_block(rest)
         with self._scratch_errors():
-            rest = self._buffer.rest()
-            if rest is not None:
-                self._write_block(rest)
             self._close_file()
             self._write_clips()
             self._write_quarantine()
@@ -185,16 +192,17 @@ class UnitWriter:
 
     def _write_block(self, columns: Columns) -> None:
         """Writes one row group, in a new file when the open one is full."""
-        if self._file is None:
-            self._file = PairsFile(
-                self._folder() / f"pairs{len(self._entries)}.parquet", columns, self._skeleton
-            )
-        self._file.write_row_group(columns)
+        with self._scratch_errors():
+            if self._file is None:
+                self._file = PairsFile(
+                    self._folder() / f"pairs{len(self._entries)}.parquet", columns, self._skeleton
+                )
+            self._file.write_row_group(columns)
+            if self._file.rows >= self._max_file_rows:
+                self._close_file()
         ids: np.ndarray = columns["sample_id"]
         self._ids.append((int(ids.min()), int(ids.max())))
         self._statistics = self._statistics.merged(pair_statistics(to_batch(columns, self._skeleton)))
-        if self._file.rows >= self._max_file_rows:
-            self._close_file()
 
     def _close_file(self) -> None:
         file = self._file
