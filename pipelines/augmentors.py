@@ -108,6 +108,11 @@ def checkpoints_of(settings: Any) -> dict[str, str]:
     return {"augmentor": settings.checkpoint} if isinstance(settings, TrainedAugmentorSettings) else {}
 
 
+def depends_on_batch(settings: Any) -> bool:
+    """Whether a row's result depends on the rows beside it, as with the published code's batch statistics."""
+    return isinstance(settings, TrainedAugmentorSettings) and settings.normalisation == "batch"
+
+
 def _random(settings: RandomAugmentorSettings, seed: int, device: str) -> Augmentor:
     del device  # a handful of operations per row: the CPU does it while the disk writes
     chosen = settings.settings or RandomAugmentationSettings.preset(settings.kind)

@@ -20,6 +20,7 @@ from pipelines.closed_loop.settings import ClosedLoopSettings
 from pipelines.context import RunContext
 from pipelines.errors import SettingsError
 from pipelines.evaluate import DEFAULT_PROTOCOLS, evaluate_table
+from pipelines.executor import BadRowPolicy
 from pipelines.import_motion import EMBEDDED, ImportSettings, plan_import, run_import
 from pipelines.knobs import knob
 from pipelines.mass_augment import AugmentSettings, run_augment
@@ -46,7 +47,8 @@ class BuildAugmentSettings(_Settings):
     rows_per_unit: int = Field(default=65_536, ge=1)
     copies_per_unit: int = Field(default=4, ge=1)
     shuffle: bool = True
-    micro_rows: int = Field(default=8192, ge=1)
+    micro_rows: int = knob(8192, ge=1)
+    bad_rows: BadRowPolicy = BadRowPolicy()
     device: str = knob("cpu")
     gpus_per_worker: float = knob(1.0, gt=0)
 

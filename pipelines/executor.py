@@ -11,6 +11,7 @@ from typing import Literal, Protocol, runtime_checkable
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from pipelines.knobs import knob
 from pipelines.plan import Unit
 from pipelines.progress import Progress
 from storage.commit import UnitCommit
@@ -120,8 +121,8 @@ class BadRowPolicy(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     on_bad_row: OnBadRow = "quarantine"
-    max_bad_rows: int = Field(default=1000, ge=0)
-    """More bad rows than this in one run stop it."""
+    max_bad_rows: int = knob(1000, ge=0)
+    """More bad rows than this in one run, all attempts at it together, stop it. It may be raised for a resume."""
 
 
 @dataclass(frozen=True)

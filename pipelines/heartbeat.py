@@ -1,8 +1,8 @@
 """Signs of life of a run, in a small file beside its plan, so that `status` works on a job that is dead.
 
-What is done stands in the commits; the heartbeat adds what they cannot tell: since when, how fast, what was
-tried again and what was given up. It is no part of the dataset, and two runs of one plan write different
-ones.
+What is done stands in the commits; the heartbeat adds what they cannot tell: since when, how fast, who works on
+what, what was tried again and what was given up. It is no part of the dataset, and two runs of one plan write
+different ones. One that cannot be written ends no job.
 """
 
 import os
@@ -16,11 +16,42 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from pipelines.errors import JobStoppedError
 from pipelines.executor import ExecutionReport
+from pipelines.redaction import redacted_text
 from storage.errors import StoreError
 from storage.object_store import ObjectStore
 
 RunState = Literal["running", "done", "failed", "stopped"]
 _BEAT_S = 2.0
+
+
+class WorkerBeat(BaseModel):
+    """One worker: where it is, what it holds, and what it has been doing since when."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    worker_id: str
+    node: str = ""
+    pid: int = 0
+    resources: dict[str, float] = {}
+    unit_id: str = ""
+    """Empty while it starts or waits."""
+    action: str = ""
+    since_unix_s: float = 0.0
+    units_done: int = 0
+
+
+class PoolBeat(BaseModel):
+    """The pool that works now."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    name: str
+    wanted: int
+    size: int
+    """Workers that it has."""
+    units_open: int
+    workers: tuple[WorkerBeat, ...] = ()
+    """Of a large pool those that have been longest at their unit."""
 
 
 class Heartbeat(BaseModel):
@@ -41,6 +72,8 @@ class Heartbeat(BaseModel):
     """Units given up, by class."""
     retries: dict[str, int] = {}
     bad_rows: int = 0
+    workers_lost: int = 0
+    pool: PoolBeat | None = None
     error: str = ""
     """First line of what ended the run."""
     host: str = ""
@@ -86,6 +119,7 @@ class HeartbeatWriter:
         self._ended_s: float | None = None
         self._units_done = self._rows_done = 0
         self._report: ExecutionReport | None = None
+        self._pool: Callable[[], PoolBeat | None] = lambda: None
         last = read_heartbeat(store, run_id) if units_left == 0 else None
         if last is not None:
             self._units_before, self._started_s = last.units_before, last.started_unix_s
@@ -94,15 +128,23 @@ class HeartbeatWriter:
             return
         self._write("running")
 
+    def watch(self, report: ExecutionReport, pool: Callable[[], PoolBeat | None]) -> None:
+        """From now on tell of this report, which grows, and of what this function gives for the pool."""
+        self._report, self._pool = report, pool
+
     def unit_done(self, rows: int) -> None:
         """One more unit is committed."""
         self._units_done += 1
         self._rows_done += rows
+        self.tick()
+
+    def tick(self) -> None:
+        """The run is alive."""
         if self._clock() - self._written_s >= _BEAT_S:
             self._write("running")
 
     def take(self, report: ExecutionReport) -> None:
-        """What was tried again and given up; told at the end."""
+        """What was tried again and given up in the end."""
         self._report = report
 
     def end(self, error: BaseException | None = None) -> None:
@@ -124,8 +166,13 @@ class HeartbeatWriter:
             failures=dict(Counter(failed)),
             retries=dict(report.retries) if report else {},
             bad_rows=sum(map(len, report.bad_rows.values())) if report else 0,
-            error=f"{type(error).__name__}: {error}".splitlines()[0] if error else "",
+            workers_lost=report.workers_lost if report else 0,
+            pool=self._pool() if state == "running" else None,
+            error=redacted_text(f"{type(error).__name__}: {error}".splitlines()[0]) if error else "",
             host=socket.gethostname(),
             pid=os.getpid(),
         )
-        self._store.write_bytes(self._path, beat.model_dump_json(indent=1).encode())
+        try:
+            self._store.write_bytes(self._path, beat.model_dump_json(indent=1).encode())
+        except StoreError:
+            return  # the work itself tells of a store that fails; this file only says that somebody lives

@@ -90,13 +90,9 @@ def run_import(settings: ImportSettings, context: RunContext) -> ImportResult:
         PoolError: if units were given up.
     """
     plan = plan_import(settings, context.seed)
-    intake = IntakeSettings(
-        settings.skeleton, settings.split, settings.rigs, settings.view, settings.keep_sequences
-    )
-    factory = _stage_factory(settings, context, plan.run_id, intake)
     result = run_units(
         plan,
-        factory,
+        import_stage_factory(settings, context, plan.run_id),
         load_skeleton(settings.skeleton),
         context,
         bad_rows=settings.bad_rows,
@@ -105,9 +101,11 @@ def run_import(settings: ImportSettings, context: RunContext) -> ImportResult:
     return ImportResult(result, _notes(open_store(context.out_url), plan.run_id))
 
 
-def _stage_factory(
-    settings: ImportSettings, context: RunContext, run_id: str, intake: IntakeSettings
-) -> StageFactory:
+def import_stage_factory(settings: ImportSettings, context: RunContext, run_id: str) -> StageFactory:
+    """Makes the stage that does the units of a run on a worker."""
+    intake = IntakeSettings(
+        settings.skeleton, settings.split, settings.rigs, settings.view, settings.keep_sequences
+    )
     if settings.source == EMBEDDED:
         generate = GenerateStageSettings(
             out_url=context.out_url,
@@ -171,6 +169,17 @@ def _skeleton_files(source: Path) -> list[Path]:
     """The ASF files that AMC files below the source are read with."""
     folder = source if source.is_dir() else source.parent
     return sorted(path for path in folder.rglob("*") if path.suffix.lower() == ".asf")
+
+
+def input_digests(settings: ImportSettings, files: Sequence[str]) -> dict[str, str]:
+    """Digests of some motion files, of the ASF files beside them, and of what the settings name."""
+    if settings.source == EMBEDDED:
+        return {"source": EMBEDDED, **_setting_digests(settings)}
+    source = Path(settings.source)
+    root = import_root(source, settings.options)
+    digests = {name: file_digest(root / name) for name in files if (root / name).is_file()}
+    digests |= {_below(path, root): file_digest(path) for path in _skeleton_files(source)}
+    return {**digests, **_setting_digests(settings)}
 
 
 def _setting_digests(settings: ImportSettings) -> dict[str, str]:

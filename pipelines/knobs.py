@@ -14,6 +14,7 @@ from typing import Any
 from pydantic import BaseModel, Field
 
 _KNOB = "runtime_knob"
+_ORDER = "(order)"
 _CODE_PACKAGES = ("poses", "estimators", "augment", "storage", "pipelines")
 _CODE_SUFFIXES = (".py", ".yaml")
 
@@ -41,8 +42,14 @@ def _without_knobs(value: Any, dumped: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_without_knobs(item, plain) for item, plain in zip(value, dumped, strict=True)]
     if isinstance(value, Mapping):
-        return {str(key): _without_knobs(item, dumped[key]) for key, item in value.items()}
+        return _with_order({str(key): _without_knobs(item, dumped[key]) for key, item in value.items()})
     return dumped
+
+
+def _with_order(values: dict[str, Any]) -> dict[str, Any]:
+    """A mapping's order may decide the result (shares of a split are dealt in theirs), but JSON's keys are sorted."""
+    names = list(values)
+    return values if names == sorted(names) or _ORDER in values else {**values, _ORDER: names}
 
 
 def canonical_json(value: Any) -> bytes:

@@ -4,9 +4,9 @@ from functools import partial
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from pipelines.augmentors import AugmentorSettings, build_augmentor, checkpoints_of
+from pipelines.augmentors import AugmentorSettings, build_augmentor, checkpoints_of, depends_on_batch
 from pipelines.context import RunContext
-from pipelines.executor import BadRowPolicy, WorkerResources
+from pipelines.executor import BadRowPolicy, StageFactory, WorkerResources
 from pipelines.knobs import file_digest, knob
 from pipelines.plan import Plan, Unit, make_plan
 from pipelines.run_units import UnitsResult, run_units
@@ -33,8 +33,8 @@ class AugmentSettings(BaseModel):
     copies_per_unit: int = Field(default=4, ge=1)
     shuffle: bool = True
     """Write each unit's rows in a random order, so that readers may shuffle by block."""
-    micro_rows: int = Field(default=8192, ge=1)
-    """Rows that the augmentor gets at once."""
+    micro_rows: int = knob(8192, ge=1)
+    """Rows that the augmentor gets at once. Changes speed and memory, and no byte of the result."""
     bad_rows: BadRowPolicy = BadRowPolicy()
     device: str = knob("cpu")
     """Where a trained augmentor computes: "cpu" or "cuda"."""
@@ -70,8 +70,9 @@ def plan_augment(settings: AugmentSettings, seed: int) -> tuple[Plan, Dataset]:
         )
     ]
     inputs = {entry.path: entry.sha256 for entry in source.pair_files}
-    weights = {name: file_digest(path) for name, path in checkpoints_of(settings.augmentor).items()}
-    return make_plan("augment", settings, seed, units, inputs, weights), source
+    if depends_on_batch(settings.augmentor):
+        inputs["rows at once"] = str(settings.micro_rows)
+    return make_plan("augment", settings, seed, units, inputs, weight_digests(settings)), source
 
 
 def run_augment(settings: AugmentSettings, context: RunContext) -> UnitsResult:
@@ -84,11 +85,25 @@ def run_augment(settings: AugmentSettings, context: RunContext) -> UnitsResult:
     """
     build_augmentor(settings.augmentor, context.seed)  # a wrong checkpoint is told before anything starts
     plan, source = plan_augment(settings, context.seed)
+    return run_units(
+        plan,
+        augment_stage_factory(settings, context, plan.run_id, source.manifest.version),
+        source.skeleton,
+        context,
+        resources=augment_resources(settings),
+        bad_rows=settings.bad_rows,
+    )
+
+
+def augment_stage_factory(
+    settings: AugmentSettings, context: RunContext, run_id: str, source_version: int | None
+) -> StageFactory:
+    """Makes the stage that does the units of a run on a worker; without a version it can only retry rows."""
     stage = AugmentStageSettings(
-        source_url=settings.source,
-        source_version=source.manifest.version,
+        source_url="" if source_version is None else settings.source,
+        source_version=source_version or 0,
         out_url=context.out_url,
-        run_id=plan.run_id,
+        run_id=run_id,
         seed=context.seed,
         augmentor=settings.augmentor,
         parts=settings.parts,
@@ -97,12 +112,14 @@ def run_augment(settings: AugmentSettings, context: RunContext) -> UnitsResult:
         on_bad_row=settings.bad_rows.on_bad_row,
         device=settings.device,
     )
-    gpus = settings.gpus_per_worker if settings.device.startswith("cuda") else 0.0
-    return run_units(
-        plan,
-        partial(AugmentStage, stage),
-        source.skeleton,
-        context,
-        resources=WorkerResources(num_gpus=gpus),
-        bad_rows=settings.bad_rows,
-    )
+    return partial(AugmentStage, stage)
+
+
+def augment_resources(settings: AugmentSettings) -> WorkerResources:
+    """What one worker needs."""
+    return WorkerResources(num_gpus=settings.gpus_per_worker if settings.device.startswith("cuda") else 0.0)
+
+
+def weight_digests(settings: AugmentSettings) -> dict[str, str]:
+    """Digest of every checkpoint that the augmentor is made of."""
+    return {name: file_digest(path) for name, path in checkpoints_of(settings.augmentor).items()}

@@ -9,18 +9,18 @@ with the difference in words.
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from pydantic import BaseModel
 
 from pipelines.errors import PlanError, PlanMismatchError
 from pipelines.knobs import canonical_json, code_version, recipe_of
+from pipelines.plan_difference import describe_difference, what_to_do
+from pipelines.redaction import redacted
 from storage.object_store import ObjectStore
 
 PLAN_FORMAT = 1
-_MAX_DIFFERENCES = 12
-_ABSENT = object()
 
 
 @dataclass(frozen=True)
@@ -53,6 +53,8 @@ class Plan:
         inputs: Digest of every input, by name.
         weights: Digest of every checkpoint, by name.
         code_version: See `pipelines.knobs.code_version`.
+        settings: All settings with their run-time knobs and without secrets, as whoever froze the plan had them;
+            no part of the identity. `posemill retry-quarantine` reads them.
     """
 
     run_id: str
@@ -62,6 +64,7 @@ class Plan:
     inputs: Mapping[str, str]
     weights: Mapping[str, str]
     code_version: str
+    settings: Mapping[str, Any] = field(default_factory=dict, compare=False)
 
     def identity(self) -> dict[str, Any]:
         """What the `run_id` is a digest of."""
@@ -108,11 +111,9 @@ def make_plan(
         digest = hashlib.sha256(canonical_json(unnamed.identity())).hexdigest()
     except (TypeError, ValueError) as error:
         raise PlanError(f"job {job!r}: the recipe cannot be written as JSON: {error}") from error
-    return Plan(f"{job}-{digest[:16]}", *_fields_after_id(unnamed))
-
-
-def _fields_after_id(plan: Plan) -> tuple[Any, ...]:
-    return plan.job, plan.units, plan.recipe, plan.inputs, plan.weights, plan.code_version
+    return replace(
+        unnamed, run_id=f"{job}-{digest[:16]}", settings=redacted(settings.model_dump(mode="json"))
+    )
 
 
 def plan_path(run_id: str) -> str:
@@ -126,8 +127,14 @@ def plan_to_json(plan: Plan) -> bytes:
         {"unit_id": unit.unit_id, "kind": unit.kind, "rows": unit.rows, "payload": dict(unit.payload)}
         for unit in plan.units
     ]
-    document = {"format": PLAN_FORMAT, "run_id": plan.run_id, **plan.identity(), "units": units}
-    return json.dumps(document, indent=1, sort_keys=True, allow_nan=False).encode()
+    document = {
+        "format": PLAN_FORMAT,
+        "run_id": plan.run_id,
+        **json.loads(canonical_json(plan.identity())),
+        "settings": plan.settings,  # read back, and the order of a mapping may matter in them
+        "units": units,
+    }
+    return json.dumps(document, indent=1, allow_nan=False).encode()
 
 
 def plan_from_json(data: bytes, where: str) -> Plan:
@@ -145,8 +152,16 @@ def plan_from_json(data: bytes, where: str) -> Plan:
         units = tuple(
             Unit(unit["unit_id"], unit["kind"], unit["payload"], unit["rows"]) for unit in document["units"]
         )
-        keys = ("recipe", "inputs", "weights", "code_version")
-        return Plan(document["run_id"], document["job"], units, *(document[key] for key in keys))
+        return Plan(
+            run_id=document["run_id"],
+            job=document["job"],
+            units=units,
+            recipe=document["recipe"],
+            inputs=document["inputs"],
+            weights=document["weights"],
+            code_version=document["code_version"],
+            settings=document.get("settings", {}),
+        )
     except (KeyError, TypeError, json.JSONDecodeError) as error:
         raise PlanError(
             f"{where}: not a plan ({error!r}); the file is damaged, write to a new output"
@@ -159,56 +174,45 @@ def stored_plans(store: ObjectStore) -> list[Plan]:
     return [plan_from_json(store.read_bytes(path), path) for path in sorted(paths)]
 
 
+def read_plan(store: ObjectStore, run_id: str) -> Plan:
+    """The plan of a run, as it was frozen.
+
+    Raises:
+        PlanError: if there is none, or it is damaged.
+    """
+    path = plan_path(run_id)
+    if not store.exists(path):
+        raise PlanError(f"{store.url}: wanted the plan of run {run_id}, found no {path}; was runs/ deleted?")
+    return plan_from_json(store.read_bytes(path), path)
+
+
 def freeze_plan(store: ObjectStore, plan: Plan, accept_other_plan: bool = False) -> bool:
     """Write the plan into its dataset before any work.
+
+    Args:
+        accept_other_plan: A plan other than those that are there is frozen beside them: a new run on top.
 
     Returns:
         True if the same plan was there already, that is, the job is resumed.
 
     Raises:
-        PlanMismatchError: if the output holds another plan of the same job and `accept_other_plan` is off.
+        PlanMismatchError: if the output holds another plan and `accept_other_plan` is off.
     """
-    others: list[Plan] = []
-    for known in stored_plans(store):
-        if known.run_id == plan.run_id:
-            return True
-        others.append(known)
-    if others and not accept_other_plan:
-        nearest = next((other for other in others if other.job == plan.job), others[0])
-        raise PlanMismatchError(
-            f"{store.url}: holds another plan, {nearest.run_id}; wanted {plan.run_id}.\n"
-            f"{describe_difference(nearest, plan)}\n"
-            "Give another output, go back to the first recipe to resume it, or accept the other plan to add to it."
-        )
+    if store.exists(plan_path(plan.run_id)):
+        return True
+    if not accept_other_plan and (refusal := refusal_of(store, plan)):
+        raise PlanMismatchError(refusal)
     return not store.put_if_absent(plan_path(plan.run_id), plan_to_json(plan))
 
 
-def describe_difference(old: Plan, new: Plan) -> str:
-    """What differs between two plans, one line each, such as `  recipe.copies: 4 there, 8 now`."""
-    lines = list(_differences("", old.identity(), new.identity()))
-    if not lines:
-        return "  the plans are alike"
-    shown = [f"  {line}" for line in lines[:_MAX_DIFFERENCES]]
-    if len(lines) > len(shown):
-        shown.append(f"  and {len(lines) - len(shown)} more differences")
-    return "\n".join(shown)
-
-
-def _differences(name: str, old: Any, new: Any) -> list[str]:
-    if isinstance(old, Mapping) and isinstance(new, Mapping):
-        found: list[str] = []
-        for key in sorted({*old, *new}):
-            found += _differences(
-                f"{name}.{key}" if name else str(key), old.get(key, _ABSENT), new.get(key, _ABSENT)
-            )
-        return found
-    if old is not _ABSENT and new is not _ABSENT and canonical_json(old) == canonical_json(new):
-        return []
-    return [f"{name}: {_shown(old)} there, {_shown(new)} now"]
-
-
-def _shown(value: Any) -> str:
-    if value is _ABSENT:
-        return "absent"
-    text = json.dumps(value)
-    return text if len(text) <= 80 else f"{text[:77]}..."
+def refusal_of(store: ObjectStore, plan: Plan) -> str:
+    """Why the plan would be refused in this output: what changed, and how to go on; "" if it would not."""
+    others = stored_plans(store)
+    if not others or any(other.run_id == plan.run_id for other in others):
+        return ""
+    alike = [other for other in others if other.job == plan.job]
+    nearest = min(alike or others, key=lambda other: len(describe_difference(other, plan)))
+    return (
+        f"{store.url}: holds another plan, {nearest.run_id}; this one is {plan.run_id}. What changed:\n"
+        f"{describe_difference(nearest, plan)}\nNothing was done. To go on:\n{what_to_do(nearest, plan, store.url)}"
+    )

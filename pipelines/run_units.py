@@ -1,10 +1,11 @@
 """From a plan to a published dataset: freeze, skip what is committed, run the rest, publish."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from pipelines.bad_row_count import BadRowCount
 from pipelines.context import RunContext
 from pipelines.errors import PoolError
 from pipelines.executor import (
@@ -16,13 +17,20 @@ from pipelines.executor import (
     WorkerResources,
 )
 from pipelines.heartbeat import HeartbeatWriter
-from pipelines.plan import Plan, freeze_plan
+from pipelines.metrics import RunMetrics
+from pipelines.on_top import refuse_repeated_rows
+from pipelines.plan import Plan, freeze_plan, read_plan
+from pipelines.run_log import RunLog
+from pipelines.run_watch import RunWatch
 from poses.skeleton import Skeleton
 from storage.commit import UnitCommit, list_commits
 from storage.manifest import Manifest, publish_manifest
 from storage.object_store import ObjectStore, open_store
 
 _SHOWN_FAILURES = 5
+
+Publisher = Callable[[ObjectStore, Sequence[UnitCommit]], Manifest]
+"""Makes the new version of a dataset from all commits of a run."""
 
 
 @dataclass(frozen=True)
@@ -70,39 +78,51 @@ def run_units(
     resources: WorkerResources = ONE_CPU,
     bad_rows: BadRowPolicy = QUARANTINE_BAD_ROWS,
     before_publish: Callable[[ObjectStore], None] | None = None,
+    publish: Publisher | None = None,
 ) -> UnitsResult:
     """Do a plan, or what is left of it.
 
     Args:
-        plan: Frozen here, before any work.
+        plan: Frozen here, before any work; on a resume the units of the frozen one are done.
         stage_factory: Makes the stage on a worker.
         skeleton: Of the dataset.
         context: Output, executor, progress.
         resources: What one worker needs.
         bad_rows: What becomes of rows that break the stage.
         before_publish: Last check; what it raises keeps the manifest unpublished.
+        publish: Makes the new version of all commits; by default they are added to what is there.
 
     Raises:
         PlanMismatchError: if the output holds another plan.
+        PlanError: if rows of a run on top are in the dataset already.
+        TooManyBadRowsError: if more rows are bad than the policy allows, in all attempts at the run together.
         PoolError: if units were given up; the others are committed, and running again tries only those.
     """
     store = open_store(context.out_url)
     resumed = freeze_plan(store, plan, context.accept_other_plan)
+    if resumed:
+        plan = read_plan(store, plan.run_id)
     done = {commit.unit_id: commit for commit in list_commits(store, plan.run_id)} if resumed else {}
     left = [unit for unit in plan.units if unit.unit_id not in done]
     n_before = len(plan.units) - len(left)
-    context.progress.start(plan.job, len(plan.units), "units")
-    context.progress.advance(plan.job, n_before)
-    if resumed:
-        context.progress.log(f"{plan.run_id}: {n_before} of {len(plan.units)} units were done before")
     beat = HeartbeatWriter(store, plan.run_id, n_before, len(left))
+    log = RunLog(store, plan.run_id, plan.job, context.progress.log)
+    watch = RunWatch(context.progress, beat, log, RunMetrics(plan.run_id, plan.job))
+    watch.start(plan.job, len(plan.units), "units", n_before)
+    log.event("attempt_started", units=len(plan.units), units_before=n_before, code_version=plan.code_version)
+    if resumed:
+        watch.log(f"{plan.run_id}: {n_before} of {len(plan.units)} units were done before")
+    with _last_words(beat, log):
+        limit = BadRowCount(store, bad_rows)
+        for commit in done.values():
+            limit.add(commit)
 
-    def on_result(commit: UnitCommit) -> None:
-        done[commit.unit_id] = commit
-        beat.unit_done(commit.rows)
-        context.progress.advance(plan.job)
+        def on_result(commit: UnitCommit) -> None:
+            done[commit.unit_id] = commit
+            beat.unit_done(commit.rows)
+            watch.advance(plan.job)
+            limit.add(commit)
 
-    with _last_beat_on_error(beat):
         report = context.executor.run(
             stage_factory,
             left,
@@ -110,27 +130,36 @@ def run_units(
             name=plan.job,
             resources=resources,
             bad_rows=bad_rows,
-            progress=context.progress,
+            progress=watch,
         )
         beat.take(report)
         _refuse_failures(plan, report)
         if before_publish is not None:
             before_publish(store)
         commits = tuple(done[unit.unit_id] for unit in plan.units)
-        manifest = publish_manifest(store, plan.run_id, commits, skeleton, lineage=lineage_of(plan))
-    beat.end()
-    context.progress.finish(plan.job)
+        refuse_repeated_rows(store, plan.run_id, commits, skeleton)
+        if publish is not None:
+            manifest = publish(store, commits)
+        else:
+            manifest = publish_manifest(store, plan.run_id, commits, skeleton, lineage=lineage_of(plan))
+        log.event("published", version=manifest.version, rows=manifest.rows)
+    watch.finish(plan.job)
     return UnitsResult(plan.run_id, manifest, commits, report)
 
 
 @contextmanager
-def _last_beat_on_error(beat: HeartbeatWriter) -> Iterator[None]:
-    """Whatever ends the run, its heartbeat tells."""
+def _last_words(beat: HeartbeatWriter, log: RunLog) -> Iterator[None]:
+    """Whatever ends the run, its heartbeat and its log tell."""
     try:
         yield
     except BaseException as error:
         beat.end(error)
+        log.event("attempt_ended", "error", error_class=type(error).__name__, error=str(error))
+        log.flush()
         raise
+    beat.end()
+    log.event("attempt_ended")
+    log.flush()
 
 
 def lineage_of(plan: Plan) -> dict[str, Any]:

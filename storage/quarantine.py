@@ -60,11 +60,6 @@ class QuarantinedRow:
         """(run id, unit id)."""
         return self.run_id, self.unit_id
 
-    def same_verdict(self, other: "QuarantinedRow") -> bool:
-        """Whether the other is the same row, out for the same reason in the same stage."""
-        mine = (self.source, self.row, self.stage, self.reason, self.raw_json)
-        return mine == (other.source, other.row, other.stage, other.reason, other.raw_json)
-
 
 def write_quarantine(path: Path, rows: Sequence[QuarantinedRow]) -> DigestingFile:
     """Writes the rows as Parquet; the closed file tells its digest and size."""

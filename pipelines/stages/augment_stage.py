@@ -18,7 +18,7 @@ from pipelines.errors import UnitError
 from pipelines.executor import BadRow, OnBadRow
 from pipelines.plan import Unit
 from pipelines.stages.overlapped_writer import OverlappedWriter
-from pipelines.stages.quarantined import bad_pairs
+from pipelines.stages.quarantined import bad_pairs, pairs_of_json, retried_rows
 from poses.batch import PoseBatch
 from poses.identity import stable_id
 from poses.randomness import RowRandom
@@ -36,7 +36,8 @@ class AugmentStageSettings:
     """What every unit of a run has in common.
 
     Attributes:
-        source_url: Dataset to read, at `source_version`.
+        source_url: Dataset to read, at `source_version`; "" when the units only retry quarantined rows, which
+            hold all that is needed.
         out_url: Dataset to write.
         run_id: Of the plan.
         seed: Of all random numbers.
@@ -67,13 +68,16 @@ class AugmentStage:
 
     def __init__(self, settings: AugmentStageSettings) -> None:
         self._settings = settings
-        self._micro_rows = settings.micro_rows
+        self.micro_batch_rows = settings.micro_rows
+        """Halved when a GPU's memory runs out, here and by the worker, which tells the rest of its pool."""
 
     def setup(self) -> None:
         """Open the source and load the augmentor."""
         settings = self._settings
-        self._source = Dataset.open(settings.source_url, settings.source_version)
         self._store = open_store(settings.out_url)
+        source = settings.source_url
+        self._source = Dataset.open(source, settings.source_version) if source else None
+        self._skeleton = (self._source or Dataset.open(settings.out_url)).skeleton
         self._augmentor: Augmentor = build_augmentor(settings.augmentor, settings.seed, settings.device)
 
     def run(self, unit: Unit, bad_rows: Sequence[BadRow] = ()) -> UnitCommit:
@@ -83,7 +87,7 @@ class AugmentStage:
         if done is not None:
             return done
         whole = self._read(unit)
-        with UnitWriter(self._store, settings.run_id, unit.unit_id, self._source.skeleton) as writer:
+        with UnitWriter(self._store, settings.run_id, unit.unit_id, self._skeleton) as writer:
             self._leave_out(writer, unit, whole, bad_rows)
             keep = np.ones(len(whole), bool)
             keep[[bad.row for bad in bad_rows]] = False
@@ -104,6 +108,11 @@ class AugmentStage:
 
     def _read(self, unit: Unit) -> PoseBatch:
         payload = unit.payload
+        retried = retried_rows(self._store, unit)
+        if retried is not None:
+            return pairs_of_json([row.raw_json for row in retried.again], self._skeleton)
+        if self._source is None:
+            raise UnitError(f"unit {unit.unit_id}: the stage was made without a source, to retry rows only")
         try:
             return self._source.read_rows(payload["file"], payload["start_row"], payload["stop_row"])
         except ShardError as error:
@@ -122,6 +131,10 @@ class AugmentStage:
     def _leave_out(
         self, writer: UnitWriter, unit: Unit, whole: PoseBatch, bad_rows: Sequence[BadRow]
     ) -> None:
+        retried = retried_rows(self._store, unit)
+        if retried is not None:
+            writer.quarantine([*retried.carried, *(retried.still_bad(bad) for bad in bad_rows)])
+            return
         if not bad_rows:
             return
         if self._settings.on_bad_row == "skip":
@@ -137,7 +150,7 @@ class AugmentStage:
         for copy in range(first, first + unit.payload["n_copies"]):
             start = 0
             while start < len(rows):
-                stop = min(start + self._micro_rows, len(rows))
+                stop = min(start + self.micro_batch_rows, len(rows))
                 augmented = self._augment_or_halve(rows.take(slice(start, stop)), copy)
                 if augmented is not None:
                     start = stop
@@ -148,11 +161,11 @@ class AugmentStage:
         try:
             return self._augmentor.augment(rows, copy)
         except torch.OutOfMemoryError:
-            if self._micro_rows == 1:
+            if len(rows) == 1:
                 raise
-            torch.cuda.empty_cache()
-            self._micro_rows = max(1, self._micro_rows // 2)
-            return None
+        self.micro_batch_rows = len(rows) // 2
+        torch.cuda.empty_cache()  # here, because the traceback held the tensors until now
+        return None
 
 
 def _part_names(rows: PoseBatch) -> np.ndarray:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 from pipelines.errors import PlanError
+from storage.manifest import manifest_versions, read_manifest
 from storage.object_store import ObjectStore
 
 
@@ -36,9 +37,10 @@ def read_clip_table(store: ObjectStore, run_id: str) -> list[TakenClip]:
 
 
 def refuse_repeated_clips(store: ObjectStore, run_id: str) -> None:
-    """Raise PlanError if two clips share a key: their rows would share ids."""
+    """Raise PlanError if two clips share a key, in this run or with those that are published: rows would share ids."""
     first_file: dict[str, str] = {}
-    for clip in read_clip_table(store, run_id):
+    published = read_manifest(store).run_ids if manifest_versions(store) else ()
+    for clip in (clip for run in dict.fromkeys((*published, run_id)) for clip in read_clip_table(store, run)):
         if clip.key in first_file:
             raise PlanError(
                 f"clip {clip.key!r} comes from {first_file[clip.key]} and from {clip.source_file}; "

@@ -31,7 +31,7 @@ class GenerateStageSettings:
 
 
 class GenerateStage:
-    """Does generate units: clips [first_clip, stop_clip). A row of a unit is a clip."""
+    """Does generate units: the clips from `first_clip` on, or a list of clips. A row of a unit is a clip."""
 
     def __init__(self, settings: GenerateStageSettings) -> None:
         self._settings = settings
@@ -48,25 +48,22 @@ class GenerateStage:
         if done is not None:
             return done
         bad = {row.row: row for row in bad_rows}
-        first = unit.payload["first_clip"]
+        clips = _clips_of(unit)
         taken: list[TakenClip] = []
         with UnitWriter(self._store, settings.run_id, unit.unit_id, self._intake.skeleton) as writer:
-            for row in range(unit.rows):
+            for row, index in enumerate(clips):
                 if row not in bad:
-                    taken += self._intake.add(
-                        [generate_clip(settings.motion, settings.seed, first + row)], writer
-                    )
+                    taken += self._intake.add([generate_clip(settings.motion, settings.seed, index)], writer)
                 elif settings.on_bad_row == "skip":
                     writer.reject(f"bad clip: {bad[row].failure.error_class}", 1)
                 else:
-                    writer.quarantine([self._quarantined(first + row, bad[row])])
+                    writer.quarantine([self._quarantined(index, bad[row])])
             write_clip_table(self._store, settings.run_id, unit.unit_id, taken)
             return writer.commit()
 
     def probe(self, unit: Unit, start_row: int, stop_row: int) -> None:
         """Generate and project some clips and forget them."""
-        first = unit.payload["first_clip"]
-        for index in range(first + start_row, first + stop_row):
+        for index in _clips_of(unit)[start_row:stop_row]:
             self._intake.add([generate_clip(self._settings.motion, self._settings.seed, index)], None)
 
     def _quarantined(self, index: int, bad: BadRow) -> QuarantinedRow:
@@ -77,4 +74,13 @@ class GenerateStage:
             stage=STAGE,
             traceback=bad.failure.traceback,
             raw_json=strict_json({"clip": index, "seed": self._settings.seed}),
+            unit_row=bad.row,
         )
+
+
+def _clips_of(unit: Unit) -> Sequence[int]:
+    """Numbers of the unit's clips: a range, or (a retry) a list."""
+    if "clips" in unit.payload:
+        return unit.payload["clips"]
+    first = unit.payload["first_clip"]
+    return range(first, first + unit.rows)

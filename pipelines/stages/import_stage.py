@@ -10,7 +10,7 @@ from pipelines.executor import QUARANTINE_BAD_ROWS, BadRow, BadRowPolicy
 from pipelines.plan import Unit
 from pipelines.stages.clip_intake import ClipIntake, IntakeSettings
 from pipelines.stages.clip_table import TakenClip, write_clip_table
-from pipelines.stages.quarantined import strict_json
+from pipelines.stages.quarantined import retried_rows, strict_json
 from poses.errors import PoseShapeError, SkeletonError
 from poses.motion import MotionClip
 from storage.commit import UnitCommit, read_commit
@@ -70,16 +70,18 @@ class ImportStage:
             for row, file in enumerate(unit.payload["files"]):
                 if row in bad:
                     failure = bad[row].failure
-                    self._leave_out(writer, file, failure.error_class, str(failure), failure.traceback)
+                    self._leave_out(writer, file, row, failure.error_class, str(failure), failure.traceback)
                     continue
                 try:
                     motion = self._read(file)
                     taken += self._intake.add(motion.clips, writer)
                 except (ImporterError, SkeletonError, PoseShapeError) as error:
-                    self._refuse(writer, file, error)
+                    self._refuse(writer, file, row, error)
                     continue
                 self._count(writer, motion, file)
                 notes += motion.notes
+            retried = retried_rows(self._store, unit)
+            writer.quarantine(retried.carried if retried else ())
             self._keep_notes(unit, notes)
             write_clip_table(self._store, settings.run_id, unit.unit_id, taken)
             return writer.commit()
@@ -99,19 +101,20 @@ class ImportStage:
         clips: list[MotionClip] = [replace(clip, source_file=file) for clip in motion.clips]
         return replace(motion, clips=clips)
 
-    def _refuse(self, writer: UnitWriter, file: str, error: Exception) -> None:
+    def _refuse(self, writer: UnitWriter, file: str, row: int, error: Exception) -> None:
         """A file that the importer cannot read: an expected fault of the data, not of the code."""
         if self._settings.bad_rows.on_bad_row == "fail":
             raise UnitError(f"{file}: {error}") from error
-        self._leave_out(writer, file, type(error).__name__, f"{type(error).__name__}: {error}", "")
+        self._leave_out(writer, file, row, type(error).__name__, f"{type(error).__name__}: {error}", "")
 
     def _leave_out(
-        self, writer: UnitWriter, file: str, error_class: str, reason: str, traceback: str
+        self, writer: UnitWriter, file: str, row: int, error_class: str, reason: str, traceback: str
     ) -> None:
         if self._settings.bad_rows.on_bad_row == "skip":
             writer.reject(f"bad file: {error_class}", 1)
             return
-        writer.quarantine([QuarantinedRow(file, None, reason, STAGE, traceback, strict_json({"file": file}))])
+        raw = strict_json({"file": file})
+        writer.quarantine([QuarantinedRow(file, None, reason, STAGE, traceback, raw, unit_row=row)])
 
     def _count(self, writer: UnitWriter, motion: ImportedMotion, file: str) -> None:
         """Count every source frame that was not passed on, and keep what was quarantined."""

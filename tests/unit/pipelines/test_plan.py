@@ -10,14 +10,15 @@ from pipelines.knobs import knob, recipe_of
 from pipelines.plan import (
     Plan,
     Unit,
-    describe_difference,
     freeze_plan,
     make_plan,
     plan_from_json,
     plan_path,
     plan_to_json,
+    refusal_of,
     stored_plans,
 )
+from pipelines.plan_difference import describe_difference
 from storage.object_store import open_store
 
 
@@ -64,6 +65,20 @@ def test_run_id_ignores_knobs_and_nothing_else() -> None:
     assert len({base, *(other.run_id for other in others)}) == len(others) + 1
 
 
+def test_the_order_of_a_mapping_is_part_of_the_recipe() -> None:
+    class Split(BaseModel):
+        shares: dict[str, float]
+
+    def planned(shares: dict[str, float]) -> Plan:
+        return make_plan("import", Split(shares=shares), 0, plan().units, {}, version="v1")
+
+    one, other = planned({"valid": 0.5, "train": 0.5}), planned({"train": 0.5, "valid": 0.5})
+    assert one.run_id != other.run_id
+    assert 'recipe.shares.(order): ["valid", "train"] there, absent now' in describe_difference(one, other)
+    kept = plan_from_json(plan_to_json(one), "plan.json")
+    assert list(kept.settings["shares"]) == ["valid", "train"]
+
+
 def test_plan_comes_back_from_json() -> None:
     original = plan()
     assert plan_from_json(plan_to_json(original), "plan.json") == original
@@ -101,9 +116,47 @@ def test_other_plan_is_refused_with_the_difference(tmp_path) -> None:
     assert len(stored_plans(store)) == 2
 
 
-def test_difference_names_added_and_removed_keys() -> None:
-    text = describe_difference(plan(inputs={"a": "1"}), plan(inputs={"b": "1"}))
-    assert 'inputs.a: "1" there, absent now' in text
-    assert 'inputs.b: absent there, "1" now' in text
-    many = describe_difference(plan(inputs={}), plan(inputs={f"f{i}": "1" for i in range(30)}))
-    assert "more differences" in many
+def test_difference_counts_files_and_names_the_first() -> None:
+    text = describe_difference(plan(inputs={"a": "1", "c": "1"}), plan(inputs={"b": "1", "c": "2"}))
+    assert "inputs: 1 changed: c (1 there, 2 now)" in text
+    assert "inputs: 1 only there: a" in text
+    assert "inputs: 1 only now: b" in text
+    many = describe_difference(plan(inputs={}), plan(inputs={f"f{i:02}": "1" for i in range(30)}))
+    assert "30 only now: f00, f01, f02 and 27 more" in many
+    weights = describe_difference(plan(weights={"generator": "aa"}), plan(weights={"generator": "bb"}))
+    assert weights == "  weights: 1 changed: generator (aa there, bb now)"
+
+
+def test_changed_code_is_told_with_both_ways_on(tmp_path) -> None:
+    store = open_store(tmp_path)
+    freeze_plan(store, plan())
+    edited = make_plan("augment", Recipe(), 0, plan().units, {"a.parquet": "11"}, version="v2")
+    told = refusal_of(store, edited)
+    assert "code version: v1 there, v2 now: posemill's code was edited or updated since" in told
+    assert "Nothing but the code changed" in told
+    assert "POSEMILL_CODE_VERSION=v1 posemill run" in told
+    assert "--on-top" in told
+    both = refusal_of(store, make_plan("augment", Recipe(copies=9), 0, plan().units, {}, version="v2"))
+    assert "Nothing but the code changed" not in both
+    assert refusal_of(store, plan()) == ""
+
+
+def test_the_nearest_of_several_plans_is_compared(tmp_path) -> None:
+    store = open_store(tmp_path)
+    freeze_plan(store, plan(Recipe(copies=1, inner=Inner(gain=7.0)), seed=5))
+    freeze_plan(store, plan(Recipe(copies=2)), accept_other_plan=True)
+    with pytest.raises(
+        PlanMismatchError, match=r"What changed:\n  recipe\.copies: 2 there, 3 now\nNothing was"
+    ):
+        freeze_plan(store, plan(Recipe(copies=3)))
+
+
+def test_settings_are_kept_with_knobs_and_without_secrets(tmp_path) -> None:
+    class Located(Recipe):
+        source: str = knob("s3://user:word@bucket/poses?X-Amz-Signature=abc")
+
+    made = make_plan("augment", Located(), 0, plan().units, {})
+    known = plan_from_json(plan_to_json(made), "plan.json")
+    assert known.settings["workers"] == 2
+    assert known.settings["source"] == "s3://***@bucket/poses?***"
+    assert b"word" not in plan_to_json(made)

@@ -37,8 +37,6 @@ def test_rows_name_the_unit_that_left_them_out(tmp_path: Path) -> None:
     assert whole.unit_key == part.unit_key == ("run", "u")
     assert (whole.unit_row, part.unit_row) == (7, None)
     assert count_whole_rows([whole, part]) == 1
-    assert whole.same_verdict(WHOLE)
-    assert not whole.same_verdict(PART)
 
 
 def test_a_file_without_the_later_columns_is_read(tmp_path: Path) -> None:
