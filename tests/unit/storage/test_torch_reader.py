@@ -1,3 +1,5 @@
+import threading
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -6,7 +8,8 @@ import torch
 from torch.utils.data import DataLoader
 
 from poses.batch import PoseBatch
-from storage.errors import DatasetError
+from storage.blocks import Block, BlockPool, BlockReader
+from storage.errors import DatasetError, ShardError
 from storage.manifest import publish_manifest
 from storage.mapped_cache import MappedPairs
 from storage.object_store import open_store
@@ -193,3 +196,32 @@ def test_a_smaller_last_batch_can_be_dropped(dataset: Dataset) -> None:
 def test_the_demo_batch_is_sound() -> None:
     batch: PoseBatch = make_pairs(10)
     batch.validate()
+
+
+def test_the_next_blocks_are_read_while_these_are_drawn(
+    dataset: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded = threading.Semaphore(0)
+    load = BlockReader.load
+
+    def told(self: BlockReader, blocks: Sequence[Block], half_window: int) -> BlockPool:
+        assert threading.current_thread() is not threading.main_thread()
+        loaded.release()
+        return load(self, blocks, half_window)
+
+    monkeypatch.setattr(BlockReader, "load", told)
+    batches = iter(dataset.to_torch(batch_rows=10, block_rows=40))
+    next(batches)
+    assert loaded.acquire(timeout=30)
+    assert loaded.acquire(timeout=30)  # the second block, although the first has 30 rows left
+    del batches
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("posemill-reader")]
+
+
+def test_reading_ahead_changes_no_row_and_its_errors_come_up(dataset: Dataset) -> None:
+    options = {"batch_rows": 50, "shuffle_seed": 3, "block_rows": 40}
+    assert ids_of(dataset.to_torch(**options)) == ids_of(dataset.to_torch(**options, read_ahead=False))
+    last = dataset.store.url + "/" + dataset.pair_files[1].path
+    Path(last).write_bytes(b"PAR1" + bytes(dataset.pair_files[1].bytes - 4))
+    with pytest.raises(ShardError, match="damaged"):
+        ids_of(dataset.to_torch(batch_rows=50, block_rows=40))
