@@ -11,6 +11,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
+from jobs.export_commands import add_export_commands
 from poses.errors import PosemillError
 
 app = typer.Typer(
@@ -24,7 +25,7 @@ app = typer.Typer(
 DONE, FAILED, USER_INPUT, STOPPED = 0, 1, 2, 3
 _USER_ERRORS = {
     "RecipeError", "SettingsError", "PlanError", "ReportError",
-    "DatasetError", "ImporterError", "SkeletonError", "CheckpointError",
+    "DatasetError", "ExportError", "ImporterError", "SkeletonError", "CheckpointError",
 }  # fmt: skip
 
 RecipeArgument = Annotated[
@@ -302,6 +303,8 @@ def _print(values: Any, as_json: bool, lines: list[str]) -> None:
     for line in lines:
         print(line)
 
+
+add_export_commands(app, _print)
 
 if __name__ == "__main__":
     main()

@@ -41,8 +41,8 @@ def dataset_card(manifest: "Manifest") -> str:
     sections = [
         _head(summary),
         _opening(manifest),
-        _table("Columns of pairs/", ("column", "type", "meaning"), COLUMNS),
-        _table("Skeleton", ("joint", "parent"), _joints(manifest)),
+        markdown_table("Columns of pairs/", ("column", "type", "meaning"), COLUMNS),
+        markdown_table("Skeleton", ("joint", "parent"), _joints(manifest)),
         *(_count_table(name, counts) for name, counts in summary["counts"].items()),
         _statistics_table(summary["statistics"]),
         _count_table("rejected, by reason", summary["rejected"]),
@@ -57,7 +57,7 @@ def _head(summary: Mapping[str, Any]) -> str:
         f"Version {summary['version']} (layout {summary['schema_version']}): {summary['pairs']:,} pairs of"
         " 2D and 3D"
         f" poses and {summary['frames']:,} frames of whole motions, {mebibytes:,.1f} MiB."
-        f" Skeleton `{_cell(summary['skeleton']['name'])}`, {len(summary['skeleton']['joints'])} joints."
+        f" Skeleton `{markdown_cell(summary['skeleton']['name'])}`, {len(summary['skeleton']['joints'])} joints."
         f" {summary['quarantined']:,} rows in quarantine.\n"
     )
 
@@ -91,7 +91,9 @@ def _joints(manifest: "Manifest") -> list[tuple[str, str]]:
 
 def _count_table(name: str, counts: Mapping[str, int]) -> str:
     rows = [(key, f"{count:,}") for key, count in counts.items()]
-    return _table(f"Rows by {name}" if "reason" not in name else name.capitalize(), ("value", "rows"), rows)
+    return markdown_table(
+        f"Rows by {name}" if "reason" not in name else name.capitalize(), ("value", "rows"), rows
+    )
 
 
 def _statistics_table(statistics: Mapping[str, Mapping[str, Any]]) -> str:
@@ -99,26 +101,26 @@ def _statistics_table(statistics: Mapping[str, Mapping[str, Any]]) -> str:
         (name, *(_number(values[key]) for key in ("mean", "standard_deviation", "minimum", "maximum")))
         for name, values in statistics.items()
     ]
-    return _table("Statistics", ("quantity", "mean", "standard deviation", "least", "greatest"), rows)
+    return markdown_table("Statistics", ("quantity", "mean", "standard deviation", "least", "greatest"), rows)
 
 
 def _number(value: float | None) -> str:
     return "-" if value is None else f"{value:,.4g}"
 
 
-def _table(title: str, header: tuple[str, ...], rows: Any) -> str:
+def markdown_table(title: str, header: tuple[str, ...], rows: Any) -> str:
     """A Markdown table; empty without rows; long ones are cut with a word about it."""
     lines = [tuple(row) for row in rows]
     if not lines:
         return ""
-    shown = [f"| {' | '.join(_cell(cell) for cell in row)} |" for row in lines[:MAX_LINES_PER_TABLE]]
+    shown = [f"| {' | '.join(markdown_cell(cell) for cell in row)} |" for row in lines[:MAX_LINES_PER_TABLE]]
     rest = len(lines) - len(shown)
     tail = [f"\nand {rest:,} more."] if rest else []
     head = [f"## {title}", "", f"| {' | '.join(header)} |", f"|{' --- |' * len(header)}"]
     return "\n".join([*head, *shown, *tail, ""])
 
 
-def _cell(value: object) -> str:
+def markdown_cell(value: object) -> str:
     """A value from a file as table text: no line breaks, columns or markup of its own."""
     text = " ".join(str(value).split())
     return text.replace("&", "&amp;").replace("<", "&lt;").replace("|", "\\|").replace("`", "'")
