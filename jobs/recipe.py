@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from jobs.errors import RecipeError
 from jobs.recipe_errors import nearest, recipe_error
 from jobs.redaction import redacted
+from poses.safe_yaml import MAX_CHARACTERS, YamlRefusedError, load_plain_yaml
 
 BUILTIN_FOLDER = Path(__file__).parent / "recipes"
 _SUFFIXES = (".yaml", ".yml")
@@ -83,7 +84,8 @@ def load_recipe(name_or_path: str, changes: Sequence[str] = ()) -> Recipe:
     """
     path = find_recipe(name_or_path)
     try:
-        text = path.read_text(encoding="utf-8")
+        with path.open("rb") as file:
+            text = file.read(4 * MAX_CHARACTERS + 1).decode("utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise RecipeError(f"{path.name}: cannot be read: {error}") from error
     return recipe_from_text(text, path.name, changes)
@@ -128,7 +130,9 @@ def read_yaml(text: str, where: str) -> dict[str, Any]:
         RecipeError: if it cannot be read as one; names the line.
     """
     try:
-        values = yaml.load(text, Loader=_StrictLoader)  # noqa: S506 - a SafeLoader that also refuses double keys
+        values = load_plain_yaml(text)
+    except YamlRefusedError as error:
+        raise RecipeError(f"{where}: {error}") from error
     except yaml.MarkedYAMLError as error:
         line = f"line {error.problem_mark.line + 1}: " if error.problem_mark else ""
         raise RecipeError(f"{where}: {line}{error.problem or 'not YAML'}") from error
@@ -151,7 +155,7 @@ def apply_change(values: dict[str, Any], change: str) -> None:
     if not equals or not all(parts):
         raise RecipeError(f"--set {change}: wanted KEY=VALUE, for instance `--set loop.rounds=8`")
     try:
-        value = yaml.safe_load(text) if text.strip() else ""
+        value = load_plain_yaml(text) if text.strip() else ""
     except yaml.YAMLError as error:
         raise RecipeError(
             f"--set {change}: {text!r} is not a YAML value; put quotes around text with : or {{"
@@ -213,18 +217,3 @@ def secret_keys(values: Any, path: str = "") -> list[str]:
 
 def _dumped(values: Mapping[str, Any]) -> str:
     return yaml.safe_dump(redacted(dict(values)), sort_keys=False, allow_unicode=True, width=110)
-
-
-class _StrictLoader(yaml.SafeLoader):
-    """A SafeLoader that refuses a key that stands twice, instead of silently keeping the last one."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen: set[str] = set()
-        for key_node, _ in node.value:
-            if isinstance(key_node, yaml.ScalarNode) and key_node.tag != "tag:yaml.org,2002:merge":
-                if key_node.value in seen:
-                    raise yaml.constructor.ConstructorError(
-                        None, None, f"the key '{key_node.value}' stands twice", key_node.start_mark
-                    )
-                seen.add(key_node.value)
-        return super().construct_mapping(node, deep)

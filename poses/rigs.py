@@ -16,6 +16,7 @@ import yaml
 
 from poses.cameras import make_camera_px
 from poses.errors import CameraError
+from poses.safe_yaml import load_plain_yaml
 
 RIG_FOLDER = Path(__file__).parent / "rigs"
 CAMERA_KEYS = frozenset(
@@ -65,7 +66,7 @@ def load_rig(name_or_yaml_path: str | Path) -> Rig:
         )
     path = RIG_FOLDER / f"{text}.yaml" if text in rig_names() else Path(text)
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        values = load_plain_yaml(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise CameraError(f"{path}: cannot read the rig file: {error.strerror or error}") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:

@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 
 from poses.errors import SkeletonError
+from poses.safe_yaml import load_plain_yaml
 from poses.skeleton_checks import ROOT_PARENT, did_you_mean
 
 SKELETON_FOLDER = Path(__file__).parent / "skeletons"
@@ -46,7 +47,7 @@ def read_skeleton_file(name_or_yaml_path: str) -> tuple[Any, str]:
             "or give the path of a .yaml file with your own"
         )
     try:
-        return yaml.safe_load(path.read_text(encoding="utf-8")), str(path)
+        return load_plain_yaml(path.read_text(encoding="utf-8")), str(path)
     except OSError as error:
         raise SkeletonError(f"{path}: cannot read the skeleton file: {error.strerror or error}") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:

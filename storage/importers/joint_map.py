@@ -18,6 +18,7 @@ import yaml
 from jaxtyping import Float
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from poses.safe_yaml import load_plain_yaml
 from poses.skeleton import Skeleton, load_skeleton
 from storage.errors import ImporterError
 
@@ -164,7 +165,7 @@ def load_joint_map(name_or_path: str) -> JointMap:
             "of a .yaml file with your own"
         )
     try:
-        values: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
+        values: Any = load_plain_yaml(path.read_text(encoding="utf-8"))
         return JointMap.model_validate(values)
     except OSError as error:
         raise ImporterError(f"{path}: cannot read the joint map: {error.strerror or error}") from error
