@@ -70,7 +70,13 @@ def run(
     changes: SetOption = None,
     out: OutOption = None,
     add: Annotated[
-        bool, typer.Option("--add", help="Add to an output that holds another plan, instead of refusing.")
+        bool,
+        typer.Option(
+            "--on-top",
+            "--add",
+            help="Where the output holds another plan (recipe, input, weights or code changed): do this one as a new "
+            "run, published as the next version, instead of refusing.",
+        ),
     ] = False,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
@@ -126,7 +132,9 @@ def submit(
         str | None, typer.Option("--address", help="http://HOST:PORT of the cluster's dashboard.")
     ] = None,
     wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Show the job's log until it ends.")] = True,
-    add: Annotated[bool, typer.Option("--add", help="Add to an output that holds another plan.")] = False,
+    add: Annotated[
+        bool, typer.Option("--on-top", "--add", help="Add to an output that holds another plan.")
+    ] = False,
     working_dir: Annotated[
         str | None, typer.Option("--working-dir", help="The checkout to send; this one without.")
     ] = None,
@@ -155,12 +163,37 @@ def submit(
 
 
 @app.command()
-def status(out: RunArgument, as_json: JsonOption = False) -> None:
-    """How far a run is."""
+def status(
+    out: RunArgument,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Show it again and again until the run ends.")
+    ] = False,
+    every_s: Annotated[float, typer.Option("--every", min=0.2, help="Seconds between two looks.")] = 2.0,
+    as_json: JsonOption = False,
+) -> None:
+    """How far a run is, who works on what, and how long it will take; also of a job that is dead."""
     from jobs.status import folder_status
+    from jobs.status_watch import watch_status
 
+    if watch:
+        watch_status(out, every_s, as_json, sys.stdout)
+        return
     found = folder_status(out)
     _print(found.to_dict(), as_json, found.lines())
+
+
+@app.command("retry-quarantine")
+def retry_quarantine(
+    dataset: DatasetArgument,
+    changes: SetOption = None,
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Run the rows in quarantine again with today's code; what passes is published on top, once."""
+    from jobs.retry import retry_datasets, to_json
+
+    found = retry_datasets(dataset, changes or [], quiet or as_json)
+    _print(to_json(found), as_json, [line for one in found for line in one.lines()])
 
 
 @app.command()

@@ -9,7 +9,7 @@ import os
 import socket
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from pipelines.errors import JobStoppedError
 from pipelines.executor import ExecutionReport
 from pipelines.redaction import redacted_text
+from storage.commit import UnitCommit
 from storage.errors import StoreError
 from storage.object_store import ObjectStore
 
@@ -54,6 +55,46 @@ class PoolBeat(BaseModel):
     """Of a large pool those that have been longest at their unit."""
 
 
+class Totals(BaseModel):
+    """What the commits of all attempts hold; saves `status` reading every one of them."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    units: int = 0
+    rows: int = 0
+    bytes: int = 0
+    quarantined: int = 0
+    rejected: dict[str, int] = {}
+
+    def plus(self, commit: UnitCommit) -> "Totals":
+        """With one more commit."""
+        rejected = dict(self.rejected)
+        for reason, count in commit.rejected.items():
+            rejected[reason] = rejected.get(reason, 0) + count
+        return Totals(
+            units=self.units + 1,
+            rows=self.rows + commit.rows,
+            bytes=self.bytes + sum(file.bytes for file in commit.files),
+            quarantined=self.quarantined + commit.quarantined,
+            rejected=rejected,
+        )
+
+    @staticmethod
+    def of(commits: Iterable[UnitCommit]) -> "Totals":
+        """Of some commits, each looked at once."""
+        units = rows = size_bytes = quarantined = 0
+        rejected: Counter[str] = Counter()
+        for commit in commits:
+            units += 1
+            rows += commit.rows
+            size_bytes += sum(file.bytes for file in commit.files)
+            quarantined += commit.quarantined
+            rejected.update(commit.rejected)
+        return Totals(
+            units=units, rows=rows, bytes=size_bytes, quarantined=quarantined, rejected=dict(rejected)
+        )
+
+
 class Heartbeat(BaseModel):
     """What the file holds. Times are seconds since 1970."""
 
@@ -73,11 +114,35 @@ class Heartbeat(BaseModel):
     retries: dict[str, int] = {}
     bad_rows: int = 0
     workers_lost: int = 0
+    totals: Totals | None = None
     pool: PoolBeat | None = None
     error: str = ""
     """First line of what ended the run."""
     host: str = ""
     pid: int = 0
+    pid_space: str = ""
+    """Which processes the pid counts among: containers on one host have their own."""
+
+    @property
+    def process_is_gone(self) -> bool:
+        """Whether the process surely has ended; False where this machine cannot tell."""
+        if not self.pid or (self.host, self.pid_space) != (socket.gethostname(), _pid_space()):
+            return False
+        try:
+            os.kill(self.pid, 0)
+        except ProcessLookupError:
+            return True
+        except PermissionError:
+            return False
+        return False
+
+
+def _pid_space() -> str:
+    """Name of this process's PID namespace; "" where there are none."""
+    try:
+        return os.readlink("/proc/self/ns/pid")
+    except OSError:
+        return ""
 
 
 def heartbeat_path(run_id: str) -> str:
@@ -100,7 +165,7 @@ class HeartbeatWriter:
     """Writes the heartbeat every two seconds at most, and at the end.
 
     Args:
-        units_before: Units that are done already.
+        before: Commits of earlier attempts.
         units_left: Units to do; with none left the counts of the last attempt stay.
         clock: Seconds since 1970; tests pass their own.
     """
@@ -109,12 +174,13 @@ class HeartbeatWriter:
         self,
         store: ObjectStore,
         run_id: str,
-        units_before: int,
+        before: Iterable[UnitCommit],
         units_left: int,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._store, self._path, self._clock = store, heartbeat_path(run_id), clock
-        self._units_before = units_before
+        self._totals = Totals.of(before)
+        self._units_before = self._totals.units
         self._started_s = self._written_s = clock()
         self._ended_s: float | None = None
         self._units_done = self._rows_done = 0
@@ -132,10 +198,11 @@ class HeartbeatWriter:
         """From now on tell of this report, which grows, and of what this function gives for the pool."""
         self._report, self._pool = report, pool
 
-    def unit_done(self, rows: int) -> None:
+    def unit_done(self, commit: UnitCommit) -> None:
         """One more unit is committed."""
         self._units_done += 1
-        self._rows_done += rows
+        self._rows_done += commit.rows
+        self._totals = self._totals.plus(commit)
         self.tick()
 
     def tick(self) -> None:
@@ -167,10 +234,12 @@ class HeartbeatWriter:
             retries=dict(report.retries) if report else {},
             bad_rows=sum(map(len, report.bad_rows.values())) if report else 0,
             workers_lost=report.workers_lost if report else 0,
+            totals=self._totals,
             pool=self._pool() if state == "running" else None,
             error=redacted_text(f"{type(error).__name__}: {error}".splitlines()[0]) if error else "",
             host=socket.gethostname(),
             pid=os.getpid(),
+            pid_space=_pid_space(),
         )
         try:
             self._store.write_bytes(self._path, beat.model_dump_json(indent=1).encode())

@@ -11,8 +11,8 @@ _SECRET_WORDS = {
     "authorization", "signature", "cookie", "sas",
 }  # fmt: skip
 _KEYED_BY = {"api", "access", "secret", "private", "account", "shared", "storage"}
-_USER_INFO = re.compile(r"(?P<scheme>[a-zA-Z][\w+.-]*://)[^/\s@?#]*@")
-_QUERY = re.compile(r"(?P<url>[a-zA-Z][\w+.-]*://[^\s?#]*)\?[^\s#]*")
+_USER_INFO = re.compile(r"(?P<scheme>[a-zA-Z][\w+.-]{0,30}://)[^/\s@?#]*@")
+_QUERY = re.compile(r"(?P<url>[a-zA-Z][\w+.-]{0,30}://[^\s?#]*)\?[^\s#]*")
 _KNOWN_TOKENS = re.compile(r"\b(?:AKIA|ASIA)[0-9A-Z]{16}\b|\b(?:gh[opsu]_|hf_|sk-)[0-9A-Za-z_-]{16,}\b")
 
 

@@ -105,7 +105,7 @@ def run_units(
     done = {commit.unit_id: commit for commit in list_commits(store, plan.run_id)} if resumed else {}
     left = [unit for unit in plan.units if unit.unit_id not in done]
     n_before = len(plan.units) - len(left)
-    beat = HeartbeatWriter(store, plan.run_id, n_before, len(left))
+    beat = HeartbeatWriter(store, plan.run_id, done.values(), len(left))
     log = RunLog(store, plan.run_id, plan.job, context.progress.log)
     watch = RunWatch(context.progress, beat, log, RunMetrics(plan.run_id, plan.job))
     watch.start(plan.job, len(plan.units), "units", n_before)
@@ -119,7 +119,7 @@ def run_units(
 
         def on_result(commit: UnitCommit) -> None:
             done[commit.unit_id] = commit
-            beat.unit_done(commit.rows)
+            beat.unit_done(commit)
             watch.advance(plan.job)
             limit.add(commit)
 

@@ -1,19 +1,21 @@
 """The job `status`: how far a run is, from its files alone, so that it works on a job that is dead."""
 
 import time
-from collections import Counter
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from pipelines.errors import PlanError
-from pipelines.heartbeat import Heartbeat, read_heartbeat
+from pipelines.heartbeat import Heartbeat, Totals, read_heartbeat
 from pipelines.plan import Plan, stored_plans
 from storage.commit import list_commits
 from storage.object_store import ObjectStore, open_store
+from storage.paths import name_part
 
 _SILENT_AFTER_S = 30.0
 
-Condition = Literal["waiting", "running", "silent", "stopped", "failed", "done"]
+_FEW_COMMITS = 500
+
+Condition = Literal["waiting", "running", "silent", "dead", "stopped", "failed", "done"]
 
 
 @dataclass(frozen=True)
@@ -24,8 +26,8 @@ class RunStatus:
         run_id: Of its plan.
         job: Its verb.
         condition: "waiting" before the first sign of life; "running"; "silent" if the last sign is half a
-            minute old (a unit takes long, or the job is dead: running it again goes on); "stopped" on
-            request (a signal, a spot notice); "failed"; "done".
+            minute old (a unit takes long, or the job is dead: running it again goes on); "dead" if its process,
+            on this machine, is gone; "stopped" on request (a signal, a spot notice); "failed"; "done".
         units_total, units_done: Of the plan; done means committed.
         rows: Pairs committed.
         quarantined: Rows in quarantine.
@@ -36,6 +38,12 @@ class RunStatus:
         retries: Repeated attempts in the last attempt, by class.
         error: What ended the last attempt, if anything did.
         silent_s: Since the last sign of life; None without one.
+        bytes: In all data files committed.
+        rows_per_s: Rate of the last attempt.
+        workers_lost: Workers that died in the last attempt.
+        host, pid: Of the process that leads, or led, the last attempt.
+        pool: Its workers: name, wanted, size, units_open, and for every worker (the longest at work first) its
+            worker_id, node, pid, resources, unit_id, action, since_unix_s, units_done. None once it has ended.
     """
 
     run_id: str
@@ -52,6 +60,12 @@ class RunStatus:
     retries: dict[str, int]
     error: str
     silent_s: float | None
+    bytes: int = 0
+    rows_per_s: float | None = None
+    workers_lost: int = 0
+    host: str = ""
+    pid: int = 0
+    pool: dict[str, Any] | None = None
 
 
 def run_status(url: str, now_unix_s: float | None = None) -> list[RunStatus]:
@@ -75,29 +89,48 @@ def run_status(url: str, now_unix_s: float | None = None) -> list[RunStatus]:
 
 
 def _status_of(store: ObjectStore, plan: Plan, now_s: float) -> RunStatus:
-    commits = list_commits(store, plan.run_id)
     beat = read_heartbeat(store, plan.run_id)
-    rejected: Counter[str] = Counter()
-    for commit in commits:
-        rejected.update(commit.rejected)
-    done, total = len(commits), len(plan.units)
+    done, total = _n_commits(store, plan.run_id), len(plan.units)
+    condition = _condition(beat, done, total, now_s)
+    totals = _totals(store, plan.run_id, beat, done, condition)
     rate = _rate(beat, done, now_s)
     return RunStatus(
         run_id=plan.run_id,
         job=plan.job,
-        condition=_condition(beat, done, total, now_s),
+        condition=condition,
         units_total=total,
         units_done=done,
-        rows=sum(commit.rows for commit in commits),
-        quarantined=sum(commit.quarantined for commit in commits),
-        rejected=dict(sorted(rejected.items())),
+        rows=totals.rows,
+        quarantined=totals.quarantined,
+        rejected=dict(sorted(totals.rejected.items())),
         units_per_s=rate,
         remaining_s=(total - done) / rate if rate and done < total else None,
         failures=dict(beat.failures) if beat else {},
         retries=dict(beat.retries) if beat else {},
         error=beat.error if beat else "",
         silent_s=max(0.0, now_s - beat.updated_unix_s) if beat else None,
+        bytes=totals.bytes,
+        rows_per_s=rate * beat.rows_done / beat.units_done if rate and beat and beat.units_done else None,
+        workers_lost=beat.workers_lost if beat else 0,
+        host=beat.host if beat else "",
+        pid=beat.pid if beat else 0,
+        pool=beat.pool.model_dump(mode="json") if beat and beat.pool else None,
     )
+
+
+def _n_commits(store: ObjectStore, run_id: str) -> int:
+    """By their names alone."""
+    return sum(path.endswith(".json") for path in store.list(f"commits/{name_part(run_id)}"))
+
+
+def _totals(
+    store: ObjectStore, run_id: str, beat: Heartbeat | None, done: int, condition: Condition
+) -> Totals:
+    """What the commits hold. A heartbeat that has as many units, or a live one of a long run, saves reading them."""
+    known = beat.totals if beat else None
+    if known is not None and (known.units == done or (condition == "running" and done > _FEW_COMMITS)):
+        return known
+    return Totals.of(list_commits(store, run_id))
 
 
 def _condition(beat: Heartbeat | None, done: int, total: int, now_s: float) -> Condition:
@@ -107,6 +140,8 @@ def _condition(beat: Heartbeat | None, done: int, total: int, now_s: float) -> C
         return beat.state
     if beat.state == "done" and done >= total:
         return "done"
+    if beat.state == "running" and beat.process_is_gone:
+        return "dead"
     return "silent" if now_s - beat.updated_unix_s > _SILENT_AFTER_S else "running"
 
 
