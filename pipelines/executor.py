@@ -15,6 +15,7 @@ from pipelines.knobs import knob
 from pipelines.plan import Unit
 from pipelines.progress import Progress
 from storage.commit import UnitCommit
+from storage.packed_commits import PackedCommits
 
 FailureKind = Literal["raised", "transient", "whole_unit", "died", "timed_out", "lost"]
 
@@ -137,7 +138,7 @@ class FailedUnit:
 class ExecutionReport:
     """What became of the units."""
 
-    commits: list[UnitCommit] = field(default_factory=list)
+    commits: PackedCommits = field(default_factory=PackedCommits)
     failed: list[FailedUnit] = field(default_factory=list)
     bad_rows: dict[str, list[BadRow]] = field(default_factory=dict)
     """By unit id."""

@@ -23,9 +23,10 @@ from pipelines.plan import Plan, freeze_plan, read_plan
 from pipelines.run_log import RunLog
 from pipelines.run_watch import RunWatch
 from poses.skeleton import Skeleton
-from storage.commit import UnitCommit, list_commits
+from storage.commit import UnitCommit, iter_commits
 from storage.manifest import Manifest, publish_manifest
 from storage.object_store import ObjectStore, open_store
+from storage.packed_commits import PackedCommits
 
 _SHOWN_FAILURES = 5
 
@@ -46,7 +47,7 @@ class UnitsResult:
 
     run_id: str
     manifest: Manifest
-    commits: tuple[UnitCommit, ...]
+    commits: Sequence[UnitCommit]
     report: ExecutionReport
 
     @property
@@ -102,10 +103,11 @@ def run_units(
     resumed = freeze_plan(store, plan, context.accept_other_plan)
     if resumed:
         plan = read_plan(store, plan.run_id)
-    done = {commit.unit_id: commit for commit in list_commits(store, plan.run_id)} if resumed else {}
-    left = [unit for unit in plan.units if unit.unit_id not in done]
+    done = PackedCommits(iter_commits(store, plan.run_id) if resumed else ())
+    done_ids = set(done.unit_ids())
+    left = [unit for unit in plan.units if unit.unit_id not in done_ids]
     n_before = len(plan.units) - len(left)
-    beat = HeartbeatWriter(store, plan.run_id, done.values(), len(left))
+    beat = HeartbeatWriter(store, plan.run_id, done, len(left))
     log = RunLog(store, plan.run_id, plan.job, context.progress.log)
     watch = RunWatch(context.progress, beat, log, RunMetrics(plan.run_id, plan.job))
     watch.start(plan.job, len(plan.units), "units", n_before)
@@ -114,11 +116,10 @@ def run_units(
         watch.log(f"{plan.run_id}: {n_before} of {len(plan.units)} units were done before")
     with _last_words(beat, log):
         limit = BadRowCount(store, bad_rows)
-        for commit in done.values():
+        for commit in done:
             limit.add(commit)
 
         def on_result(commit: UnitCommit) -> None:
-            done[commit.unit_id] = commit
             beat.unit_done(commit)
             watch.advance(plan.job)
             limit.add(commit)
@@ -136,7 +137,7 @@ def run_units(
         _refuse_failures(plan, report)
         if before_publish is not None:
             before_publish(store)
-        commits = tuple(done[unit.unit_id] for unit in plan.units)
+        commits = done.of_units(plan.run_id, (unit.unit_id for unit in plan.units), report.commits)
         refuse_repeated_rows(store, plan.run_id, commits, skeleton)
         if publish is not None:
             manifest = publish(store, commits)

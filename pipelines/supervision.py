@@ -10,7 +10,8 @@ Rules:
 - Bad rows found, the unit is run again without them and committed once, under its own id.
 """
 
-from collections.abc import Sequence
+import heapq
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -74,7 +75,10 @@ class Supervisor:
         self._n_fresh = len(self.units)
         self.stopping = False
         """Set it, and nothing new is started."""
-        self._waiting: list[_Case] = []
+        self._waiting: list[tuple[float, int, _Case]] = []
+        """A heap by the time when they may start, of those that may start beside others."""
+        self._suspects: list[_Case] = []
+        self._n_queued = 0
         self._in_flight: dict[str, _Case] = {}
         self._alone_in_flight = False
 
@@ -86,12 +90,12 @@ class Supervisor:
     @property
     def n_open(self) -> int:
         """Units neither committed nor given up."""
-        return self._n_fresh + len(self._waiting) + len(self._in_flight)
+        return self._n_fresh + len(self._waiting) + len(self._suspects) + len(self._in_flight)
 
     @property
     def n_queued(self) -> int:
         """Units that shall still be started, now or after a wait."""
-        return 0 if self.stopping else self._n_fresh + len(self._waiting)
+        return 0 if self.stopping else self.n_open - len(self._in_flight)
 
     @property
     def n_in_flight(self) -> int:
@@ -101,8 +105,7 @@ class Supervisor:
     @property
     def troubled(self) -> bool:
         """Whether some open unit has failed before, and so may come back."""
-        open_cases = (*self._waiting, *self._in_flight.values())
-        return any(case.deaths or case.losses or case.attempts or case.search for case in open_cases)
+        return any(case.deaths or case.losses or case.attempts or case.search for case in self._open_cases())
 
     def next_task(self, now_s: float) -> Task | None:
         """The next call for an idle worker, or None if none may start now."""
@@ -122,18 +125,29 @@ class Supervisor:
 
     def _take(self, now_s: float) -> _Case | None:
         """A case whose wait is over; suspects only when nothing is in flight, and then before all others."""
-        ready = [case for case in self._waiting if case.ready_at_s <= now_s]
-        suspects = [case for case in ready if self._is_suspect(case)]
-        if suspects:
+        suspect = next((case for case in self._suspects if case.ready_at_s <= now_s), None)
+        if suspect is not None:
             if self._in_flight:
                 return None
-            chosen = suspects[0]
-        elif ready:
-            chosen = ready[0]
+            self._suspects.remove(suspect)
+            return suspect
+        if self._waiting and self._waiting[0][0] <= now_s:
+            return heapq.heappop(self._waiting)[2]
+        return self._take_fresh()
+
+    def _queue(self, case: _Case) -> None:
+        """The case waits for its time, and a suspect for its turn alone."""
+        if self._is_suspect(case):
+            self._suspects.append(case)
         else:
-            return self._take_fresh()
-        self._waiting.remove(chosen)
-        return chosen
+            self._n_queued += 1  # those of one time start in the order in which they came
+            heapq.heappush(self._waiting, (case.ready_at_s, self._n_queued, case))
+
+    def _open_cases(self) -> Iterator[_Case]:
+        """All that were begun and are not done."""
+        yield from (case for _, _, case in self._waiting)
+        yield from self._suspects
+        yield from self._in_flight.values()
 
     def _take_fresh(self) -> _Case | None:
         if self._n_fresh == 0:
@@ -148,13 +162,13 @@ class Supervisor:
         """How long until a waiting unit may start; 0 if one may start now, infinity if none waits."""
         if self._n_fresh and not self.stopping:
             return 0.0
-        waits = [max(0.0, case.ready_at_s - now_s) for case in self._waiting]
-        return min(waits, default=float("inf"))
+        times_s = [case.ready_at_s for case in self._suspects]
+        times_s += [ready_at_s for ready_at_s, _, _ in self._waiting[:1]]
+        return max(0.0, min(times_s, default=float("inf")) - now_s)
 
     def abandon(self, task: Task) -> None:
         """The task never started, through no fault of the unit: queue it again."""
-        case = self._land(task)
-        self._waiting.append(case)
+        self._queue(self._land(task))
 
     def record_commit(self, task: Task, commit: UnitCommit) -> None:
         """The unit is done."""
@@ -218,7 +232,7 @@ class Supervisor:
         tries = max(1, case.attempts + case.deaths + case.losses)
         wait_s = min(self.retry.max_backoff_s, self.retry.backoff_s * 2 ** min(tries - 1, 30))
         case.ready_at_s = now_s + wait_s
-        self._waiting.append(case)
+        self._queue(case)
         self.report.retries[failure.error_class] = self.report.retries.get(failure.error_class, 0) + 1
         self.progress.log(f"unit {case.unit.unit_id}: {failure}; tried again in {wait_s:.1f} s")
 
@@ -231,12 +245,12 @@ class Supervisor:
         case.first_failure = failure
         case.search = Bisection(case.unit.rows)
         case.ready_at_s = now_s
-        self._waiting.append(case)
+        self._queue(case)
         self.progress.log(f"unit {case.unit.unit_id}: {failure}; searching its {case.unit.rows} rows")
 
     def _n_bad_rows(self, case: _Case) -> int:
         """Bad rows known in the whole run, this case's (which is not queued now) among them."""
-        open_cases = [case, *self._waiting, *self._in_flight.values()]
+        open_cases = [case, *self._open_cases()]
         found = [other.search.bad_rows if other.search else other.bad_rows for other in open_cases]
         return sum(map(len, found)) + sum(map(len, self.report.bad_rows.values()))
 
@@ -250,7 +264,7 @@ class Supervisor:
             self._blame(case, search.bad_rows[-1])
         case.ready_at_s = now_s
         if search.next_range() is not None:
-            self._waiting.append(case)
+            self._queue(case)
             return
         case.search = None
         case.deaths = 0
@@ -263,7 +277,7 @@ class Supervisor:
             self._clear(case, now_s)
             return
         case.bad_rows = tuple(sorted(search.bad_rows, key=lambda bad: bad.row))
-        self._waiting.append(case)
+        self._queue(case)
 
     def _clear(self, case: _Case, now_s: float) -> None:
         """No row is to blame. Workers die for other reasons as well, so a unit that lost some is tried again."""

@@ -6,6 +6,7 @@ the commit is its own; with another's, the unit is done and that commit counts.
 """
 
 import json
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Annotated, Any, Literal, Self
 
@@ -20,6 +21,8 @@ FileKind = Literal["pairs", "sequences", "quarantine"]
 
 _READERS = 16
 """Commits read at the same time: one by one, 10,000 of them take minutes from an object store."""
+_READ_AT_ONCE = 1_000
+"""So many are in memory as objects, which take 30 KB each."""
 
 
 def _path_in_dataset(path: str) -> str:
@@ -72,7 +75,12 @@ class UnitCommit(BaseModel):
     @property
     def key(self) -> str:
         """`<run>/<unit>`, quoted as in paths; unique in a dataset."""
-        return f"{name_part(self.run_id)}/{name_part(self.unit_id)}"
+        return commit_key(self.run_id, self.unit_id)
+
+
+def commit_key(run_id: str, unit_id: str) -> str:
+    """What names a commit in a manifest."""
+    return f"{name_part(run_id)}/{name_part(unit_id)}"
 
 
 def commit_path(run_id: str, unit_id: str) -> str:
@@ -128,9 +136,11 @@ def list_commits(store: ObjectStore, run_id: str) -> list[UnitCommit]:
     return read_commits(store, store.list(f"commits/{name_part(run_id)}"))
 
 
-def list_all_commits(store: ObjectStore) -> list[UnitCommit]:
-    """All commits of all runs, in the order of their paths."""
-    return read_commits(store, store.list("commits"))
+def iter_commits(store: ObjectStore, run_id: str) -> Iterator[UnitCommit]:
+    """All commits of a run as `list_commits` gives them, some at a time."""
+    paths = store.list(f"commits/{name_part(run_id)}")
+    for start in range(0, len(paths), _READ_AT_ONCE):
+        yield from read_commits(store, paths[start : start + _READ_AT_ONCE])
 
 
 def read_commits(store: ObjectStore, paths: list[str]) -> list[UnitCommit]:

@@ -7,7 +7,7 @@ the next number by put-if-absent; the loser reads the winner's version and tries
 import re
 import uuid
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -18,6 +18,7 @@ from storage.card import write_card
 from storage.commit import FileEntry, UnitCommit, canonical_json, first_fault
 from storage.errors import CommitConflictError, DatasetError, ManifestError
 from storage.object_store import ObjectStore, read_if_there
+from storage.packed_commits import PackedCommits
 from storage.paths import manifest_path
 from storage.statistics import Statistics
 
@@ -130,7 +131,7 @@ def publish_manifest(
         DatasetError: if the dataset has another skeleton.
         CommitConflictError: if other publishers keep winning, or one of them has replaced those files.
     """
-    wanted = sorted(commits, key=lambda commit: commit.key)
+    wanted = PackedCommits(commits).by_key()
     writer_id = uuid.uuid4().hex
     for _ in range(MAX_PUBLISH_ATTEMPTS):
         versions = manifest_versions(store)
@@ -138,7 +139,7 @@ def publish_manifest(
         if parent is not None:
             _check_same_skeleton(store, parent, skeleton)
             present = set(parent.commits)
-            if all(commit.key in present for commit in wanted):
+            if not wanted.by_key(without=present):
                 return parent
         _check_replaced(store, parent, replaces)
         manifest = _next_manifest(parent, run_id, wanted, skeleton, dict(lineage or {}), writer_id, replaces)
@@ -158,7 +159,7 @@ def publish_manifest(
 def _next_manifest(
     parent: Manifest | None,
     run_id: str,
-    wanted: Sequence[UnitCommit],
+    wanted: PackedCommits,
     skeleton: Skeleton,
     lineage: dict[str, Any],
     writer_id: str,
@@ -166,16 +167,26 @@ def _next_manifest(
 ) -> Manifest:
     """The parent's content less what is replaced, and the new commits; a file that two commits name counts once."""
     present = set(parent.commits) if parent else set()
-    new = [commit for commit in wanted if commit.key not in present]
+    new = wanted.by_key(without=present)
     files = {file.path: file for file in (parent.files if parent else ())}
     settled = sum(files.pop(path).rows for path in replaces)
-    for commit in new:
-        files.update({file.path: file for file in commit.files})
     rejected = Counter(parent.rejected if parent else {})
-    for commit in new:
-        rejected.update(commit.rejected)
-    statistics = [commit.statistics for commit in new]
-    runs = {run_id, *(commit.run_id for commit in new), *(parent.run_ids if parent else ())}
+    runs = {run_id, *(parent.run_ids if parent else ())}
+    quarantined = (parent.quarantined if parent else 0) - settled
+
+    def statistics() -> Iterator[Statistics]:
+        """One pass over the commits, which may be many: all that is taken of them is taken here."""
+        nonlocal quarantined
+        if parent is not None:
+            yield parent.statistics
+        for commit in new:
+            files.update({file.path: file for file in commit.files})
+            rejected.update(commit.rejected)
+            runs.add(commit.run_id)
+            quarantined += commit.quarantined
+            yield commit.statistics
+
+    whole = Statistics.merge_all(statistics())
     return Manifest(
         version=parent.version + 1 if parent else 1,
         parent=parent.version if parent else None,
@@ -184,12 +195,10 @@ def _next_manifest(
         skeleton=skeleton.to_dict(),
         files=tuple(files[path] for path in sorted(files)),
         rows=sum(file.rows for file in files.values() if file.kind == "pairs"),
-        statistics=Statistics.merge_all([parent.statistics, *statistics] if parent else statistics),
+        statistics=whole,
         run_ids=tuple(sorted(runs)),
-        commits=tuple(sorted({*present, *(commit.key for commit in new)})),
-        quarantined=(parent.quarantined if parent else 0)
-        - settled
-        + sum(commit.quarantined for commit in new),
+        commits=tuple(sorted({*present, *new.keys()})),
+        quarantined=quarantined,
         rejected=dict(sorted(rejected.items())),
         lineage={**(parent.lineage if parent else {}), **({run_id: lineage} if lineage else {})},
     )

@@ -156,3 +156,12 @@ def test_a_job_whose_first_units_all_fail_stops_with_the_cause() -> None:
     third = start(boss)
     with pytest.raises(PoolError, match=r"first 3 units all failed.*u2: UnitError: damaged input"):
         boss.record_failure(third, WHOLE, 0.0)
+
+
+def test_retries_start_in_the_order_of_their_times_however_many_wait() -> None:
+    boss = supervisor(2_000)
+    for _ in range(2_000):
+        boss.record_failure(start(boss), Failure("lost", "NodeLost", "gone"), 10.0)
+    assert boss.next_task(10.4) is None
+    assert boss.seconds_until_ready(10.4) == pytest.approx(0.6)
+    assert [start(boss, 11.0).unit.unit_id for _ in range(2_000)] == [f"u{index}" for index in range(2_000)]
