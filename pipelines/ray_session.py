@@ -2,6 +2,8 @@
 
 import logging
 import os
+import signal
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -48,7 +50,8 @@ def connect(settings: RaySettings) -> bool:
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR", "configure_logging": False}
     if settings.address is not None:
         try:
-            ray.init(address=settings.address, runtime_env=settings.runtime_env or None, **quiet)
+            with _own_sigterm():
+                ray.init(address=settings.address, runtime_env=settings.runtime_env or None, **quiet)
         except (ConnectionError, ValueError, RuntimeError) as error:
             raise PoolError(
                 f"no Ray cluster at {settings.address!r}: {error}; start one (`ray up cluster.yaml`), or leave the "
@@ -57,7 +60,7 @@ def connect(settings: RaySettings) -> bool:
         return True
     # a private Ray has token authentication by default, and would announce it on every start
     logging.getLogger("ray._private.authentication.authentication_token_setup").setLevel(logging.ERROR)
-    with _environment_of_workers(settings.runtime_env.get("env_vars", {})):
+    with _environment_of_workers(settings.runtime_env.get("env_vars", {})), _own_sigterm():
         ray.init(
             address="local",
             num_cpus=settings.num_cpus,
@@ -67,6 +70,15 @@ def connect(settings: RaySettings) -> bool:
             **quiet,
         )
     return True
+
+
+@contextmanager
+def _own_sigterm() -> Iterator[None]:
+    """Ray sets a handler of its own for SIGTERM in the driver; one that was there before is put back."""
+    before = signal.getsignal(signal.SIGTERM)
+    yield
+    if callable(before) and threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, before)
 
 
 @contextmanager

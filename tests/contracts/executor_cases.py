@@ -33,14 +33,18 @@ class Behaviour:
     Attributes:
         raising: (unit id, row) that raise.
         crashing: (unit id, row) that end the process with SIGKILL.
+        hanging: (unit id, row) on which the stage sleeps for an hour.
         setup_error: Message of an error in `setup`, or "".
+        setup_crash: `setup` ends the process.
         seconds: How long a unit takes.
         pid_folder: Where the worker leaves its pid when it begins a unit, under the unit's id.
     """
 
     raising: frozenset[tuple[str, int]] = field(default_factory=frozenset)
     crashing: frozenset[tuple[str, int]] = field(default_factory=frozenset)
+    hanging: frozenset[tuple[str, int]] = field(default_factory=frozenset)
     setup_error: str = ""
+    setup_crash: bool = False
     seconds: float = 0.0
     pid_folder: str = ""
 
@@ -57,6 +61,8 @@ class MadeUpStage:
     def setup(self) -> None:
         if self._behaviour.setup_error:
             raise ValueError(self._behaviour.setup_error)
+        if self._behaviour.setup_crash:
+            os.kill(os.getpid(), signal.SIGKILL)
         self._store = open_store(self._url)
         self._skeleton = load_skeleton("h36m_16")
 
@@ -81,6 +87,8 @@ class MadeUpStage:
         for row in rows:
             if (unit.unit_id, row) in self._behaviour.raising:
                 raise ValueError(f"poison in row {row}")
+            if (unit.unit_id, row) in self._behaviour.hanging:
+                time.sleep(3600.0)
             if (unit.unit_id, row) in self._behaviour.crashing:
                 os.kill(os.getpid(), signal.SIGKILL)
 
