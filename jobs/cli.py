@@ -257,13 +257,49 @@ def report(
     output: Annotated[
         str | None, typer.Option("--output", "-o", help="The HTML file; OUT/report.html without.")
     ] = None,
+    version: Annotated[
+        int | None, typer.Option("--version", min=1, help="A version of the dataset; the latest without.")
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Write the HTML report of a run or a dataset."""
     from jobs.report.publish import publish_report
 
-    written = publish_report(out, output)
+    written = publish_report(out, output, version)
     _print({"report": written}, as_json, [f"report: {written}"])
+
+
+@app.command()
+def gc(
+    dataset: DatasetArgument,
+    lease: Annotated[
+        float,
+        typer.Option(
+            "--lease", min=0, metavar="HOURS", help="Younger files stay: a running unit may commit them yet."
+        ),
+    ] = 24.0,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would go, remove nothing.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Remove what no version and no commit of a dataset names: files of attempts that died or lost a race."""
+    from jobs.history import clean_datasets, garbage_json, garbage_lines
+
+    reports = clean_datasets(dataset, lease, dry_run)
+    _print(garbage_json(reports), as_json, [line for one in reports for line in garbage_lines(one)])
+
+
+@app.command()
+def diff(
+    dataset: DatasetArgument,
+    before: Annotated[int, typer.Argument(metavar="V1", min=1, help="A version of the dataset.")],
+    after: Annotated[int, typer.Argument(metavar="V2", min=1, help="Another version.")],
+    as_json: JsonOption = False,
+) -> None:
+    """What changed between two versions: files, rows, statistics, and what the runs were made of."""
+    from jobs.history import diff_versions, difference_json, difference_lines
+
+    found = diff_versions(dataset, before, after)
+    _print(difference_json(found), as_json, difference_lines(found))
 
 
 @app.command()

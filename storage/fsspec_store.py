@@ -193,6 +193,28 @@ class FsspecStore:
         ]
         return sorted((file for file in files if file.path), key=lambda file: file.path)
 
+    def unfinished_uploads(self) -> "list[StoredFile]":
+        found = [StoredFile(path, 0, begun_s) for path, begun_s, _ in self._uploads()]
+        return sorted(found, key=lambda file: (file.path, file.modified_unix_s))
+
+    def abandon_uploads(self, path: str, begun_unix_s: float) -> None:
+        bucket, _, key = self._locate(path).partition("/")
+        for found, begun_s, upload in self._uploads():
+            if found == path and begun_s <= begun_unix_s:
+                self._ask("write", path, lambda upload=upload: self._fs.abort_mpu(bucket, key, upload))
+
+    def _uploads(self) -> "list[tuple[str, float, str]]":
+        """Path, begin and id of unfinished uploads below the root; other stores than S3 drop theirs."""
+        if self._protocol not in ("s3", "s3a"):
+            return []
+        bucket, _, top = f"{self._root}/".partition("/")
+        uploads = self._ask("list uploads of", "", lambda: self._fs.list_multipart_uploads(bucket))
+        return [
+            (upload["Key"][len(top) :], upload["Initiated"].timestamp(), upload["UploadId"])
+            for upload in uploads
+            if upload["Key"].startswith(top)
+        ]
+
     def now_unix_s(self) -> float:
         full = f"{self._root}/{CLOCK_PATH}"
         self._ask("write", CLOCK_PATH, lambda: self._fs.pipe_file(full, b"posemill gc looks at the clock\n"))

@@ -126,6 +126,12 @@ class LocalStore:
                 if hidden or not is_hidden(name):
                     yield (inside / name).as_posix(), Path(folder) / name
 
+    def unfinished_uploads(self) -> "list[StoredFile]":
+        return []
+
+    def abandon_uploads(self, path: str, begun_unix_s: float) -> None:
+        """There are none."""
+
     def now_unix_s(self) -> float:
         mark = _write_temporary(self._root / "clock", b"")
         try:

@@ -73,6 +73,14 @@ class ObjectStore(Protocol):
         """Every file below a folder with size and time, by path; `hidden` ones (a dot first) on demand."""
         ...
 
+    def unfinished_uploads(self) -> "list[StoredFile]":
+        """Uploads in parts that were begun and not ended (S3 keeps and bills them); size 0, time of their begin."""
+        ...
+
+    def abandon_uploads(self, path: str, begun_unix_s: float) -> None:
+        """Ends the unfinished uploads of a file that were begun no later than this."""
+        ...
+
     def now_unix_s(self) -> float:
         """The time on the clock that `files` tells times by. Writes a small hidden file."""
         ...

@@ -22,17 +22,21 @@ _METRICS_FILES = ("loop/metrics.jsonl", "metrics.jsonl")
 """Of the loop inside a run, and of a loop that is a run by itself."""
 
 
-def report_inputs_from_run(out_url: str) -> ReportInputs:
+def report_inputs_from_run(out_url: str, version: int | None = None) -> ReportInputs:
     """Everything that a run's folder, or a single dataset, has to show.
 
+    Args:
+        out_url: The run, or the dataset.
+        version: Of the data; the latest of every dataset without.
+
     Raises:
-        DatasetError: if a dataset's manifest cannot be read.
+        DatasetError: if a dataset's manifest cannot be read, or a dataset has no such version.
         ReportError: if an evaluation table has the wrong shape.
     """
     store = open_store(out_url)
     urls = datasets_of_run(out_url, store)
     notes: list[str] = []
-    opened = {name: Dataset.open(url) for name, url in urls.items()}
+    opened = {name: Dataset.open(url, version) for name, url in urls.items()}
     source = opened.get("source") or opened.get("dataset")
     augmented = opened.get("augmented")
     samples = {
