@@ -84,13 +84,24 @@ def checkpoint_from_bytes(data: bytes, where: str = "checkpoint") -> Checkpoint:
         raise CheckpointError(
             f"{where}: a safetensors file without posemill's metadata; wanted one that `posemill` wrote"
         )
-    parsed = json.loads(document)
-    if parsed["format"] != FORMAT_VERSION:
+    try:
+        parsed = json.loads(document)
+        version, metadata = parsed["format"], parsed["metadata"]
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise CheckpointError(
-            f"{where}: checkpoint format {parsed['format']}, this posemill reads {FORMAT_VERSION}; "
+            f"{where}: its metadata is not what `posemill` writes ({type(error).__name__}); the file is damaged, "
+            "take an earlier checkpoint"
+        ) from error
+    if version != FORMAT_VERSION:
+        raise CheckpointError(
+            f"{where}: checkpoint format {version!r:.40}, this posemill reads {FORMAT_VERSION}; "
             "use the posemill version that wrote it"
         )
-    return Checkpoint(tensors=tensors, metadata=parsed["metadata"])
+    if not isinstance(metadata, dict):
+        raise CheckpointError(
+            f"{where}: wanted metadata by name, got a {type(metadata).__name__}; the file is damaged"
+        )
+    return Checkpoint(tensors=tensors, metadata=metadata)
 
 
 def save_checkpoint(

@@ -89,7 +89,9 @@ def read_asf(text: str, where: str) -> AsfSkeleton:
         bones=tuple(bones[name] for name in ordered),
         parents=tuple(NO_PARENT if name == ROOT else ordered.index(parent_of[name]) for name in ordered),
         unit_m=INCH_M / length,
-        angle_scale=1.0 if units.get("angle", ["deg"])[0].lower().startswith("rad") else math.pi / 180.0,
+        angle_scale=1.0
+        if " ".join(units.get("angle", ["deg"])).lower().startswith("rad")
+        else math.pi / 180.0,
         root_position=root_position,
     )
 

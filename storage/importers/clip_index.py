@@ -61,6 +61,10 @@ def read_index(path: Path | None) -> ClipIndex:
     by_key: dict[str, IndexRow] = {}
     by_file: dict[str, IndexRow] = {}
     for values in rows:
+        if not values["key"] or "\0" in (values.get("file") or ""):
+            raise ImporterError(
+                f"{path}: wanted a key and a plain file name in every row, got {str(values)[:120]}"
+            )
         row = IndexRow(values["key"], values["subject"] or "", values["action_class"] or "")
         if row.key in by_key:
             raise ImporterError(f"{path}: the key {row.key!r} comes twice")

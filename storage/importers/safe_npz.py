@@ -18,6 +18,10 @@ from storage.importers.safe_pickle import unpickle_arrays
 
 MAX_MEMBER_BYTES = 16 * 2**30
 MAX_PICKLE_BYTES = 4 * 2**30
+MAX_EXPANSION = 200
+"""Motion compresses 1.1 to 10 times, constant columns more; a bomb a thousand times."""
+FREE_BYTES = 64 * 2**20
+"""Whatever the expansion, so much may be unpacked."""
 
 
 class NpzArchive:
@@ -31,9 +35,21 @@ class NpzArchive:
             raise ImporterError(f"{path}: cannot be read: {error.strerror or error}") from error
         except (zipfile.BadZipFile, NotImplementedError, ValueError) as error:
             raise ImporterError(f"{path}: no npz file, or truncated: {error}") from error
+        self._check_expansion(path)
         self.names = tuple(
             name.removesuffix(".npy") for name in self._zip.namelist() if name.endswith(".npy")
         )
+
+    def _check_expansion(self, path: Path) -> None:
+        """Refuse an archive that unpacks to far more than it holds."""
+        unpacked = sum(info.file_size for info in self._zip.infolist())
+        allowed = max(FREE_BYTES, MAX_EXPANSION * path.stat().st_size)
+        if unpacked > allowed:
+            self._zip.close()
+            raise ImporterError(
+                f"{path}: unpacks to {unpacked:,} bytes, more than the {allowed:,} that a file of its size may; it is "
+                "damaged or made to fill the memory"
+            )
 
     def __enter__(self) -> "NpzArchive":
         return self

@@ -6,6 +6,7 @@ never called with values from the pickle before they are checked. Anything else 
 
 import io
 import pickle
+import pickletools
 from typing import Any
 
 import numpy as np
@@ -14,11 +15,17 @@ from storage.errors import ImporterError
 
 NUMBER_KINDS = "fiub"
 MAX_DEPTH = 8
+MAX_OPERATIONS = 5_000_000
+"""A file of arrays has some dozens per array; more are lists of single numbers, or ill will."""
+MAX_INTEGER_BYTES = 8
+_WRITES_MEMO = ("PUT", "BINPUT", "LONG_BINPUT")
+_LONG_INTEGERS = ("LONG", "LONG1", "LONG4", "INT")
 
 
 def unpickle_arrays(content: bytes, where: str) -> Any:
     """Plain values and arrays of numbers out of a pickle; anything else in it is refused by name."""
     try:
+        _check_operations(content, where)
         value = _ArrayUnpickler(io.BytesIO(content), where).load()
         return _Plain(where).of(value)
     except ImporterError:
@@ -29,6 +36,28 @@ def unpickle_arrays(content: bytes, where: str) -> Any:
         Exception
     ) as error:  # a damaged pickle raises anything: IndexError, struct.error, UnpicklingError...
         raise ImporterError(f"{where}: its pickle is damaged: {type(error).__name__}: {error}") from error
+
+
+def _check_operations(content: bytes, where: str) -> None:
+    """Look through the pickle before it is loaded: a few bytes of it can ask for any amount of memory or work.
+
+    `PUT 2147483647` makes the unpickler allocate 34 GB for a table of that length; integers beyond 64 bits can share
+    one hash, so that a dictionary of them takes hours.
+    """
+    for count, (operation, argument, _) in enumerate(pickletools.genops(content)):
+        if count >= MAX_OPERATIONS:
+            raise ImporterError(
+                f"{where}: its pickle has more than {MAX_OPERATIONS:,} operations; save it again with plain arrays"
+            )
+        if operation.name in _WRITES_MEMO and isinstance(argument, int):
+            if argument > count:
+                raise ImporterError(
+                    f"{where}: its pickle numbers an object {argument:,} after {count:,} operations; it is damaged"
+                )
+        elif operation.name in _LONG_INTEGERS and argument.bit_length() > 8 * MAX_INTEGER_BYTES:
+            raise ImporterError(
+                f"{where}: its pickle holds an integer of {argument.bit_length():,} bits; 64 are read"
+            )
 
 
 class _Dtype:
