@@ -177,9 +177,18 @@ def put_delta_version(
     store: ObjectStore, table: str, version: int, actions: Sequence[Mapping[str, Any]]
 ) -> bool:
     """Makes a table version visible; False when somebody else made that version first."""
-    text = "".join(json.dumps(action, separators=(",", ":")) + "\n" for action in actions).encode()
-    path = _joined(table, f"{LOG_FOLDER}/{version:020d}.json")
+    text, path = log_text(actions), _joined(table, log_path(version))
     return store.put_if_absent(path, text) or store.read_bytes(path) == text
+
+
+def log_path(version: int) -> str:
+    """Where a version stands below the table's root."""
+    return f"{LOG_FOLDER}/{version:020d}.json"
+
+
+def log_text(actions: Sequence[Mapping[str, Any]]) -> bytes:
+    """The actions of a version, one a line."""
+    return "".join(json.dumps(action, separators=(",", ":")) + "\n" for action in actions).encode()
 
 
 def read_delta_log(store: ObjectStore, table: str) -> DeltaState:

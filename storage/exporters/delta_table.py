@@ -6,7 +6,7 @@ Arrow's tensor type (Polars' `scan_delta`): arrays are plain lists of numbers he
 """
 
 from poses.batch import PoseBatch
-from storage.delta import DeltaState, delta_actions, put_delta_version
+from storage.delta import DeltaState, delta_actions, log_path, log_text
 from storage.exporters.parquet_lists import ROW_GROUP_ROWS, ListsFile
 from storage.exporters.selection import PairsSelection
 from storage.exporters.settings import ExportSettings
@@ -22,7 +22,8 @@ def write_delta(selection: PairsSelection, target: ExportTarget, settings: Expor
         _write_file(shard, selection, target, f"{settings.name}-{number:05d}.parquet")
     version = selection.dataset.manifest.version
     actions = delta_actions(target.store, "", DeltaState(), target.files, [], version)
-    put_delta_version(target.store, "", 0, actions)
+    with target.file(log_path(0)) as sink:
+        sink.write(log_text(actions))
 
 
 def _write_file(pairs: PoseBatch, selection: PairsSelection, target: ExportTarget, path: str) -> None:

@@ -8,6 +8,7 @@ before it goes.
 
 import os
 import shutil
+import uuid
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from itertools import count
@@ -23,7 +24,7 @@ from storage.locks import FolderLock
 from storage.object_store import ObjectStore, open_store
 
 INCOMPLETE_NAME = "EXPORT_INCOMPLETE"
-_INCOMPLETE_WORDS = b"This export is being written, or its writer was killed. Do not read it; remove it.\n"
+_INCOMPLETE_WORDS = "This export is being written, or its writer was killed. Do not read it; remove it."
 
 
 class ExportTarget:
@@ -44,6 +45,7 @@ class ExportTarget:
         self._stack = ExitStack()
         self._numbers = count()
         self._published = False
+        self._mark = f"{_INCOMPLETE_WORDS} Writer {uuid.uuid4().hex}.\n".encode()
         if self._is_local:
             self._final = Path(os.path.realpath(Path(self.url.removeprefix("file://")).expanduser()))
             self._staging = self._final.with_name(f".{self._final.name}.partial")
@@ -122,6 +124,11 @@ class ExportTarget:
                 ) from error
             _sync_folder(self._final.parent)
         else:
+            if self.store.read_bytes(INCOMPLETE_NAME) != self._mark:
+                raise ExportError(
+                    f"{self.url}: another process began to export to this place meanwhile, so the files there"
+                    " may be of both; choose another --out"
+                )
             self.store.delete(INCOMPLETE_NAME)
         self._published = True
 
@@ -156,10 +163,7 @@ class ExportTarget:
                 f"{self.url}: wanted a new or empty prefix for the export, there is {unfinished} already;"
                 " choose another --out, or remove it"
             )
-        if not store.put_if_absent(INCOMPLETE_NAME, _INCOMPLETE_WORDS):
-            raise ExportError(
-                f"{self.url}: another process exports to this place now; wait, or choose another"
-            )
+        store.write_bytes(INCOMPLETE_NAME, self._mark)
         return store
 
     def _remove_everything(self) -> None:
