@@ -9,7 +9,14 @@ import torch
 
 from benchmarks.row import BenchmarkRow
 
-MODULES = ("bench_poseaug", "bench_storage", "bench_mass_augment", "bench_first_shard")
+MODULES = (
+    "bench_poseaug",
+    "bench_storage",
+    "bench_mass_augment",
+    "bench_first_shard",
+    "bench_pool",
+    "bench_scaling",
+)
 DOCUMENT = Path(__file__).resolve().parents[1] / "docs" / "benchmarks.md"
 MARK = "<!-- measured: everything below is written by `make bench WRITE=--write` -->"
 
