@@ -1,11 +1,6 @@
-"""A dry run: the units of a job, and from a probe of two of them its rows, bytes and hours. Nothing is left behind.
+"""A dry run: the units of a job, and from a probe of one of them rows, bytes, hours, money. Leaves nothing behind."""
 
-The probe runs the job itself into a temporary folder with an executor that does two units and stops it. The time
-between the first result and the second one counts, so that loading models does not.
-"""
-
-import tempfile
-import time
+import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
@@ -13,85 +8,78 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from jobs.cost import Cost, cost_of, workers_on_nodes
 from jobs.executors import InProcessSettings, RaySettings, executor_settings
+from jobs.locate import joined
+from jobs.probing import Probe, probe_recipe
 from jobs.recipe import Recipe, load_recipe
 from jobs.report.formatting import bytes_text, duration_text
-from jobs.verbs import plan_function, run_function, settings_of, verb_of
-from pipelines.context import RunContext
-from pipelines.executor import BadRowPolicy, ExecutionReport, ResultCallback, StageFactory, WorkerResources
-from pipelines.in_process import InProcessExecutor
-from pipelines.plan import Plan, Unit
-from pipelines.progress import Progress
-from storage.commit import UnitCommit
+from jobs.verbs import plan_function, settings_of, verb_of
+from pipelines.plan import Plan, Unit, plan_path, refusal_of
+from storage.commit import list_commits
+from storage.object_store import open_store
 
-_PROBED_UNITS = 2
-_RESOURCES, _BAD_ROWS = WorkerResources(), BadRowPolicy.model_validate({})
-
-
-class ProbeDone(Exception):  # noqa: N818 - it is no error
-    """Ends a job after its probe; carries what was measured."""
-
-    def __init__(self, probe: "Probe") -> None:
-        super().__init__("probe done")
-        self.probe = probe
+_FIRST_STEP = {"build": "datasets/source"}
+"""Jobs of several steps: where the first one, whose units are counted, writes."""
 
 
 @dataclass(frozen=True)
-class Probe:
-    """What one unit cost."""
+class Estimate:
+    """What is left to do: pairs and bytes that it will give, and hours by the probe."""
 
-    unit_id: str
-    seconds: float
     pairs: int
     bytes: int
-    rejected: int
-    quarantined: int
+    hours: float
+    cost: Cost | None = None
 
 
 @dataclass(frozen=True)
 class PlanSummary:
-    """What a recipe would do."""
+    """What a recipe would do.
+
+    Attributes:
+        units: Of the plan, by kind; `units_done` of them are committed already.
+        workers: Who would work on what is left at once.
+        probe: What one unit cost here; None where a job has no units.
+        estimate: For the units that are left.
+        refused: Why the output would refuse this plan; "" if it would not.
+        remarks: What the numbers do not say.
+    """
 
     job: str
     out: str
     run_id: str = ""
     units: dict[str, int] = field(default_factory=dict)
+    units_done: int = 0
     workers: int = 1
     probe: Probe | None = None
+    estimate: Estimate | None = None
+    refused: str = ""
     remarks: list[str] = field(default_factory=list)
-
-    @property
-    def n_units(self) -> int:
-        """Units of all kinds."""
-        return sum(self.units.values())
-
-    @property
-    def hours(self) -> float | None:
-        """Estimated, by the probe; None without one."""
-        return self.probe.seconds * self.n_units / self.workers / 3600 if self.probe else None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
-        estimate = {
-            "pairs": self.probe.pairs * self.n_units,
-            "bytes": self.probe.bytes * self.n_units,
-            "hours": self.hours,
-        } if self.probe else None  # fmt: skip
-        return {**asdict(self), "estimate": estimate}
+        return asdict(self)
 
     def lines(self) -> list[str]:
         """For a reader."""
         found = [f"{self.job} into {self.out}" + (f" ({self.run_id})" if self.run_id else "")]
         if self.units:
-            found.append(f"  units     {', '.join(f'{n:,} {kind}' for kind, n in self.units.items())}")
-        if self.probe and self.hours is not None:
-            one, n = self.probe, self.n_units
-            found.append(f"  probe     {one.unit_id}: {one.pairs:,} pairs in {duration_text(one.seconds)}")
-            found.append(f"  estimate  {one.pairs * n:,} pairs, {bytes_text(one.bytes * n)}")
-            found.append(
-                f"  time      {duration_text(3600 * self.hours)} with {self.workers} workers like this machine's"
-            )
-        return found + [f"  {remark}" for remark in self.remarks]
+            done = f", {self.units_done:,} of them done" if self.units_done else ""
+            found.append(f"  units     {', '.join(f'{n:,} {kind}' for kind, n in self.units.items())}{done}")
+        if self.probe and self.estimate:
+            found += self._estimate_lines(self.probe, self.estimate)
+        found += [f"  {remark}" for remark in self.remarks]
+        return [*found, *(f"  {line}" for line in f"refused   {self.refused}".splitlines() if self.refused)]
+
+    def _estimate_lines(self, one: Probe, estimate: Estimate) -> list[str]:
+        who = "1 worker" if self.workers == 1 else f"{self.workers:,} workers"
+        found = [
+            f"  probe     {one.unit_id}: {one.pairs:,} pairs, {bytes_text(one.bytes)} in {duration_text(one.seconds)}",
+            f"  estimate  {estimate.pairs:,} pairs, {bytes_text(estimate.bytes)}",
+            f"  time      {duration_text(3600 * estimate.hours)} with {who} like this machine's",
+        ]
+        return [*found, f"  cost      {estimate.cost.text()}"] if estimate.cost else found
 
 
 def plan_recipe(name_or_path: str, changes: Sequence[str] = (), probe: bool = True) -> PlanSummary:
@@ -103,23 +91,65 @@ def plan_recipe(name_or_path: str, changes: Sequence[str] = (), probe: bool = Tr
     """
     recipe = load_recipe(name_or_path, changes)
     settings = settings_of(recipe)
-    workers = _workers(executor_settings(recipe.head.executor, recipe.where))
+    executor = executor_settings(recipe.head.executor, recipe.where)
+    workers = _workers(executor)
     planner = plan_function(recipe)
     if planner is None:
         remark = "this job trains or measures; it has no units to count, its length stands in its settings"
         return PlanSummary(recipe.head.job, recipe.head.out, workers=workers, remarks=[remark])
     found = planner(settings, recipe.head.seed)
     plan: Plan = found[0] if isinstance(found, tuple) else found
-    kinds = dict(Counter(unit.kind for unit in plan.units))
-    measured = _probe(recipe, settings) if probe and verb_of(recipe).has_units else None
-    workers = min(workers, len(plan.units))
+    done, refused = _standing(recipe, plan)
+    left = [unit for unit in plan.units if unit.unit_id not in done]
+    room = workers_on_nodes(recipe.head.cost, workers)
+    measured = None
+    if probe and verb_of(recipe).has_units:
+        measured = probe_recipe(recipe, settings, as_worker=isinstance(executor, RaySettings))
+    at_once = max(1, min(room, len(left)))
     return PlanSummary(
-        recipe.head.job, recipe.head.out, plan.run_id, kinds, workers, measured, _remarks(settings)
+        job=recipe.head.job,
+        out=recipe.head.out,
+        run_id=plan.run_id,
+        units=dict(Counter(unit.kind for unit in plan.units)),
+        units_done=len(done),
+        workers=at_once,
+        probe=measured,
+        estimate=_estimate(recipe, measured, left, at_once) if measured else None,
+        refused=refused,
+        remarks=_remarks(recipe, settings, measured, workers, room),
     )
 
 
-def _remarks(settings: BaseModel) -> list[str]:
-    """What a build does after its import, whose units stand above."""
+def _estimate(recipe: Recipe, probe: Probe, left: Sequence[Unit], workers: int) -> Estimate:
+    """Units count by their rows; workers take them in turns, and a last turn that is not full takes its time too."""
+    sizes = [unit.rows / probe.unit_rows if probe.unit_rows and unit.rows else 1.0 for unit in left]
+    total = sum(sizes)
+    turns = math.ceil(len(left) / workers) * total / len(left) if left else 0.0
+    hours = probe.seconds * turns / 3600
+    cost = cost_of(recipe.head.cost, workers, hours) if recipe.head.cost else None
+    return Estimate(round(probe.pairs * total), round(probe.bytes * total), hours, cost)
+
+
+def _standing(recipe: Recipe, plan: Plan) -> tuple[set[str], str]:
+    """Units that the output has already, and why it would refuse the plan."""
+    step = _FIRST_STEP.get(recipe.head.job)
+    store = open_store(joined(recipe.head.out, step) if step else recipe.head.out)
+    if store.exists(plan_path(plan.run_id)):
+        return {commit.unit_id for commit in list_commits(store, plan.run_id)}, ""
+    return set(), refusal_of(store, plan)
+
+
+def _remarks(recipe: Recipe, settings: BaseModel, probe: Probe | None, workers: int, room: int) -> list[str]:
+    """What the numbers do not say; of a build, what it does after its import, whose units stand above."""
+    found: list[str] = []
+    if room < workers:
+        found.append(f"the nodes have room for {room} of the {workers} workers that the executor asks for")
+    if probe is not None and not probe.warm:
+        found.append("the only unit was measured cold: loading counts, so the time is an upper bound")
+    return [*found, *_later_steps(settings)]
+
+
+def _later_steps(settings: BaseModel) -> list[str]:
     from pipelines.build import BuildSettings
 
     if not isinstance(settings, BuildSettings):
@@ -138,58 +168,3 @@ def _remarks(settings: BaseModel) -> list[str]:
 
 def _workers(settings: InProcessSettings | RaySettings) -> int:
     return settings.pool.workers if isinstance(settings, RaySettings) else 1
-
-
-def _probe(recipe: Recipe, settings: BaseModel) -> Probe | None:
-    with tempfile.TemporaryDirectory(prefix="posemill-probe-") as folder:
-        try:
-            run_function(recipe)(settings, RunContext(folder, ProbeExecutor(), recipe.head.seed))
-        except ProbeDone as done:
-            return done.probe
-    return None
-
-
-class ProbeExecutor:
-    """Does two units from the middle of the plan in this process, then stops the job."""
-
-    def run(
-        self,
-        stage_factory: StageFactory,
-        units: Sequence[Unit],
-        on_result: ResultCallback,
-        *,
-        name: str = "pool",
-        resources: WorkerResources = _RESOURCES,
-        bad_rows: BadRowPolicy = _BAD_ROWS,
-        progress: Progress | None = None,
-    ) -> ExecutionReport:
-        """See `pipelines.executor.Executor.run`; always ends with ProbeDone."""
-        del on_result, progress
-        start = max(0, len(units) // 2 - 1)
-        chosen = units[start : start + _PROBED_UNITS]
-        times_s: list[float] = [time.monotonic()]
-        commits: list[UnitCommit] = []
-
-        def note(commit: UnitCommit) -> None:
-            times_s.append(time.monotonic())
-            commits.append(commit)
-
-        report = InProcessExecutor().run(
-            stage_factory, chosen, note, name=name, resources=resources, bad_rows=bad_rows
-        )
-        if not commits:
-            return report
-        last = commits[-1]
-        raise ProbeDone(
-            Probe(
-                unit_id=last.unit_id,
-                seconds=times_s[-1] - times_s[-2],
-                pairs=last.rows,
-                bytes=sum(file.bytes for file in last.files),
-                rejected=sum(last.rejected.values()),
-                quarantined=last.quarantined,
-            )
-        )
-
-    def close(self) -> None:
-        """Nothing to give back."""

@@ -13,6 +13,7 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from jobs.cost import CostSettings
 from jobs.errors import RecipeError
 from jobs.recipe_errors import nearest, recipe_error
 from jobs.redaction import redacted
@@ -36,6 +37,8 @@ class RecipeHead(BaseModel):
     seed: int = Field(0, ge=0)
     executor: dict[str, Any] = {}
     """Who works; see `jobs.executors`."""
+    cost: CostSettings | None = None
+    """Prices, for `posemill plan`."""
 
 
 @dataclass(frozen=True)
@@ -197,22 +200,19 @@ def resolved_yaml(recipe: Recipe, settings: BaseModel) -> str:
     return _dumped({**recipe.head.model_dump(mode="json"), **settings.model_dump(mode="json", by_alias=True)})
 
 
-def secret_keys(values: Any, path: str = "") -> list[str]:
+def secret_keys(values: Any) -> list[str]:
     """Dotted keys of the values that a dump would hide."""
+    return _differing(values, redacted(values), "")
+
+
+def _differing(values: Any, shown: Any, path: str) -> list[str]:
     if isinstance(values, Mapping):
-        shown = redacted(dict(values))
-        return [
-            name
-            for key, item in values.items()
-            for name in (
-                secret_keys(item, f"{path}{key}.")
-                if isinstance(item, Mapping | list | tuple)
-                else [f"{path}{key}"] * (shown[key] != item)
-            )
-        ]
-    if isinstance(values, list | tuple):
-        return [name for i, item in enumerate(values) for name in secret_keys({str(i): item}, path)]
-    return []
+        pairs = [(f"{path}.{key}" if path else str(key), item, shown[key]) for key, item in values.items()]
+    elif isinstance(values, list | tuple):
+        pairs = [(f"{path}.{i}", item, shown[i]) for i, item in enumerate(values)]
+    else:
+        return [path] if values != shown else []
+    return [name for place, item, hidden in pairs for name in _differing(item, hidden, place)]
 
 
 def _dumped(values: Mapping[str, Any]) -> str:

@@ -43,7 +43,18 @@ def test_help_imports_nothing_heavy() -> None:
 
 def test_every_verb_of_the_design_has_a_command_with_help() -> None:
     runner = CliRunner()
-    for verb in ("run", "plan", "resume", "status", "inspect", "verify", "report", "doctor", "demo"):
+    for verb in (
+        "run",
+        "plan",
+        "resume",
+        "status",
+        "inspect",
+        "verify",
+        "report",
+        "doctor",
+        "demo",
+        "retry-quarantine",
+    ):
         done = runner.invoke(cli.app, [verb, "--help"])
         assert done.exit_code == 0, verb
         assert verb in done.output
@@ -76,6 +87,22 @@ def test_a_run_and_everything_after_it(
     assert (tmp_path / "out/report.html").is_file()
     assert main(monkeypatch, *RUN, "--out", out, "--set", "seed=7") == 2
     assert "holds another plan" in capsys.readouterr().err
+
+
+def test_a_changed_recipe_is_refused_with_the_ways_on_and_retry_finds_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = str(tmp_path)
+    assert main(monkeypatch, *RUN, "--out", out, "--quiet") == 0
+    other = [*RUN, "--out", out, "--set", "skeleton=h36m_17", "--quiet"]
+    assert main(monkeypatch, *other) == 2
+    told = capsys.readouterr().err
+    assert 'recipe.skeleton: "h36m_16" there, "h36m_17" now' in told
+    assert "--on-top" in told
+    assert main(monkeypatch, *RUN, "--out", out, "--quiet", "--set", "seed=7", "--on-top") == 2
+    assert "keys must be unique" in capsys.readouterr().err
+    assert main(monkeypatch, "retry-quarantine", out, "--json") == 0
+    assert json.loads(capsys.readouterr().out) == [{"url": out, "before": 0, "left": 0, "runs": []}]
 
 
 def test_one_changed_byte_is_found(

@@ -5,7 +5,7 @@ import pytest
 
 from jobs.errors import RecipeError
 from jobs.executors import InProcessSettings, RaySettings, executor_settings
-from jobs.planning import ProbeDone, ProbeExecutor
+from jobs.probing import ProbeDone, ProbeExecutor
 from jobs.running import StageClock, resume_run, run_recipe
 from pipelines.plan import Unit
 from pipelines.progress import RecordingProgress
