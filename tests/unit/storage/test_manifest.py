@@ -1,10 +1,13 @@
 import json
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from poses.skeleton import load_skeleton
+from storage.commit import commit_path, read_commit
 from storage.errors import DatasetError, ManifestError
 from storage.manifest import SCHEMA_VERSION, manifest_versions, publish_manifest, read_manifest
 from storage.object_store import open_store
@@ -86,19 +89,61 @@ def test_no_dataset_and_no_version_are_said_in_words(tmp_path: Path) -> None:
         Dataset.open(tmp_path, version=7)
 
 
+def edit_manifest(root: Path, edit: Callable[[dict[str, Any]], object]) -> None:
+    """What a stranger's hand or program does to a manifest."""
+    file = root / "manifests" / "v000001.json"
+    values = json.loads(file.read_text())
+    edit(values)
+    file.write_text(json.dumps(values))
+
+
 @pytest.mark.parametrize(
     "path",
-    ["../../etc/passwd", "/etc/passwd", "pairs\\x.parquet", "s3://other/x.parquet", "pairs/../../x", ""],
-)
-def test_manifest_paths_may_not_leave_the_root(tmp_path: Path, path: str) -> None:
+    [
+        "../../etc/passwd", "/etc/passwd", "pairs\\x.parquet", "s3://other/x.parquet", "pairs/../../x", "",
+        "pairs/../x.parquet", "pairs/*.parquet", "pairs/x.parquet?versionId=1", "pairs/x\u202e.parquet",
+        "README.md", ".scratch/x.parquet",
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("where", ["manifest", "commit"])
+def test_paths_may_not_leave_the_root_or_be_odd(tmp_path: Path, path: str, where: str) -> None:
     store = open_store(tmp_path)
-    publish_manifest(store, "run", [commit_pairs(store, make_pairs(3))], SKELETON)
-    file = tmp_path / "manifests" / "v000001.json"
+    commit = commit_pairs(store, make_pairs(3))
+    publish_manifest(store, "run", [commit], SKELETON)
+    if where == "manifest":
+        edit_manifest(tmp_path, lambda values: values["files"][0].update(path=path))
+        with pytest.raises(ManifestError, match=r"v000001\.json.*files\.0\.path"):
+            Dataset.open(tmp_path)
+        return
+    file = tmp_path / commit_path("run", "unit")
     values = json.loads(file.read_text())
     values["files"][0]["path"] = path
     file.write_text(json.dumps(values))
-    with pytest.raises(ManifestError, match=r"v000001\.json.*files\.0\.path"):
-        Dataset.open(tmp_path)
+    with pytest.raises(ManifestError, match=r"unit\.json.*files\.0\.path"):
+        read_commit(store, "run", "unit")
+
+
+@pytest.mark.parametrize(
+    ("edit", "said"),
+    [
+        (lambda values: values["files"].append(values["files"][0]), "stands there twice"),
+        (lambda values: values["files"][0].update(kind="sequences"), "in the folder sequences/"),
+        (lambda values: values.update(parent=1), "wanted a version before 1"),
+        (lambda values: values.update(rows=-1), "rows"),
+        (lambda values: values.update(version=2), "wanted version 1"),
+        (lambda values: values.update(surprise=1), "surprise"),
+        (lambda values: values.update(skeleton={"name": "x"}), "skeleton"),
+    ],
+)
+def test_a_manifest_that_contradicts_itself_is_refused(
+    tmp_path: Path, edit: Callable[[dict[str, Any]], object], said: str
+) -> None:
+    store = open_store(tmp_path)
+    publish_manifest(store, "run", [commit_pairs(store, make_pairs(3))], SKELETON)
+    edit_manifest(tmp_path, edit)
+    for version in (None, 1):
+        with pytest.raises(ManifestError, match=said):
+            Dataset.open(tmp_path, version)
 
 
 def test_a_link_in_place_of_a_file_is_refused(tmp_path: Path) -> None:
