@@ -56,7 +56,7 @@ class ClosedLoopResult:
 
 def plan_closed_loop(settings: ClosedLoopSettings, source_url: str, seed: int) -> Plan:
     """The loop's plan: one unit per round, and the source's version as its input."""
-    dataset = Dataset.open(source_url)
+    dataset = Dataset.open(source_url, settings.source_version)
     digests = [entry.sha256 for entry in dataset.manifest.files]
     source = hashlib.sha256(canonical_json(sorted(digests))).hexdigest()
     units = [
@@ -95,7 +95,8 @@ def run_closed_loop(settings: ClosedLoopSettings, source_url: str, context: RunC
     if finished is not None:
         context.progress.log(f"loop {plan.run_id}: done before, nothing to do")
         return finished
-    crew_plan = CrewPlan(settings, source_url, Dataset.open(source_url).manifest.version, context.seed)
+    version = Dataset.open(source_url, settings.source_version).manifest.version
+    crew_plan = CrewPlan(settings, source_url, version, context.seed)
     data = load_loop_data(crew_plan.dataset_url, crew_plan.dataset_version, settings)
     checkpoints = LoopCheckpoints(store, "checkpoints", plan.run_id)
     log = MetricsLog(store, METRICS_FILE)

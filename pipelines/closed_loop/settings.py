@@ -98,6 +98,8 @@ class ClosedLoopSettings(_Settings):
     collapse ends the loop. 0 only tells of a collapse, and so does the preset `released`, as published."""
     augmentors: int = Field(default=1, ge=1)
     chunk_batches: int = Field(default=32, ge=1)
+    source_version: int | None = knob(None, ge=1)
+    """Of the source's manifest; None takes the latest. The files of that version identify the run."""
     checkpoint_every_rounds: int = knob(1, ge=1)
     cpus_per_actor: float = knob(1.0, ge=0.0)
     gpus_per_actor: float = knob(0.0, ge=0.0)

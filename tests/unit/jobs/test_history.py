@@ -8,6 +8,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from typer.testing import CliRunner
 
 from jobs import cli, history
 from jobs.report import publish
@@ -89,6 +90,13 @@ def test_diff_says_what_changed_and_no_secret(
     assert main(monkeypatch, "diff", store.url, "2", "2") == 0
     assert "no difference" in capsys.readouterr().out
     assert main(monkeypatch, "diff", store.url, "1", "7") == 2
+
+
+@pytest.mark.parametrize("verb", ["gc", "diff"])
+def test_the_verbs_have_help(verb: str) -> None:
+    done = CliRunner().invoke(cli.app, [verb, "--help"])
+    assert done.exit_code == 0
+    assert "--json" in done.output
 
 
 @pytest.mark.parametrize("verb", ["inspect", "verify"])
