@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from pipelines.errors import UnitError
 from pipelines.executor import QUARANTINE_BAD_ROWS, BadRow, BadRowPolicy
 from pipelines.plan import Unit
 from pipelines.stages.clip_intake import ClipIntake, IntakeSettings
@@ -87,12 +86,13 @@ class ImportStage:
             return writer.commit()
 
     def probe(self, unit: Unit, start_row: int, stop_row: int) -> None:
-        """Read and project some files; files that `run` would refuse in words pass."""
+        """Read and project some files; files that `run` would refuse in words pass, unless they end the job."""
         for file in unit.payload["files"][start_row:stop_row]:
             try:
                 self._intake.add(self._read(file).clips, None)
             except (ImporterError, SkeletonError, PoseShapeError):
-                continue
+                if self._settings.bad_rows.on_bad_row == "fail":
+                    raise
 
     def _read(self, file: str) -> ImportedMotion:
         source = Path(self._settings.source)
@@ -102,9 +102,13 @@ class ImportStage:
         return replace(motion, clips=clips)
 
     def _refuse(self, writer: UnitWriter, file: str, row: int, error: Exception) -> None:
-        """A file that the importer cannot read: an expected fault of the data, not of the code."""
+        """A file that the importer cannot read: an expected fault of the data, so no search is needed to name it.
+
+        Raises:
+            ImporterError: (or what it was) where the first bad file shall end the job.
+        """
         if self._settings.bad_rows.on_bad_row == "fail":
-            raise UnitError(f"{file}: {error}") from error
+            raise error
         self._leave_out(writer, file, row, type(error).__name__, f"{type(error).__name__}: {error}", "")
 
     def _leave_out(

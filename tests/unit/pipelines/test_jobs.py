@@ -8,7 +8,8 @@ import torch
 
 from augment.motion.generator import generate_clip
 from augment.motion.settings import MotionSettings
-from pipelines.errors import PlanError, PlanMismatchError, PoolError
+from pipelines.errors import BadRowError, PlanError, PlanMismatchError, PoolError, TooManyBadRowsError
+from pipelines.executor import BadRowPolicy
 from pipelines.heartbeat import read_heartbeat
 from pipelines.import_motion import ImportSettings, plan_import, run_import
 from pipelines.mass_augment import AugmentSettings, run_augment
@@ -91,6 +92,29 @@ def test_files_that_cannot_be_read_are_quarantined_by_name(tmp_path: Path) -> No
     assert "broken.bvh" in kept[0].reason
     assert result.units.quarantined == 1
     assert result.units.n_pairs > 0
+
+
+@pytest.mark.parametrize("on_bad_row", ["fail", "skip"])
+def test_a_file_that_cannot_be_read_may_end_the_import_or_be_skipped(tmp_path: Path, on_bad_row: str) -> None:
+    data = tmp_path / "data"
+    data.mkdir()
+    (data / "broken.bvh").write_text("HIERARCHY\nROOT Hips\n{")
+    (data / "other.npz").write_bytes(b"nothing")
+    np.savez(data / "good.npz", walk=standing(40))
+    settings = ImportSettings(
+        source=str(data), bad_rows=BadRowPolicy.model_validate({"on_bad_row": on_bad_row, "max_bad_rows": 2})
+    )
+    if on_bad_row == "fail":
+        with pytest.raises(
+            BadRowError, match=r"unit files-00000., row 0: ImporterError: .*(broken\.bvh|other\.npz)"
+        ):
+            run_import(settings, context(tmp_path / "out"))
+        return
+    result = run_import(settings, context(tmp_path / "out"))
+    assert (result.units.rejected["bad file: ImporterError"], result.units.quarantined) == (2, 0)
+    strict = settings.model_copy(update={"bad_rows": BadRowPolicy(on_bad_row="skip", max_bad_rows=1)})
+    with pytest.raises(TooManyBadRowsError, match="2 bad rows with those of unit"):
+        run_import(strict, context(tmp_path / "strict"))
 
 
 def test_the_same_files_in_another_folder_are_the_same_run(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Quarantined rows run again: what passes is published on top, once; what fails stays, with today's reason."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ from pipelines.errors import PlanError, PlanMismatchError
 from pipelines.import_motion import ImportSettings, run_import
 from pipelines.mass_augment import AugmentSettings, run_augment
 from pipelines.parts import SplitSettings
+from pipelines.retried_jobs import RETRIED_JOBS
 from pipelines.retry_quarantine import retry_quarantine
 from pipelines.stages import augment_stage, generate_stage
 from pipelines.stages.quarantined import pair_json, pairs_of_json
@@ -228,6 +230,22 @@ def test_a_retry_changes_no_recipe(source: Path, tmp_path: Path, monkeypatch: py
         retry_quarantine(context(tmp_path), {"copies": 2})
     with pytest.raises(PlanError, match=r"settings of the run, copies"):
         retry_quarantine(context(tmp_path), {"copies": "many"})
+
+
+def test_other_weights_and_unknown_jobs_are_refused(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        poison(patch, {train_ids(source)[0]})
+        run_augment(augment(source, copies=1), context(tmp_path))
+    other = replace(RETRIED_JOBS["augment"], weights=lambda settings: {"augmentor": "22"})
+    with monkeypatch.context() as patch:
+        patch.setitem(RETRIED_JOBS, "augment", other)  # pyright: ignore[reportArgumentType]
+        with pytest.raises(PlanMismatchError, match="other weights would make the rows"):
+            retry_quarantine(context(tmp_path))
+    monkeypatch.delitem(RETRIED_JOBS, "augment")  # pyright: ignore[reportArgumentType]
+    with pytest.raises(PlanError, match="rows of the job 'augment' cannot be retried"):
+        retry_quarantine(context(tmp_path))
 
 
 def test_a_raw_row_comes_back_as_it_was(source: Path) -> None:
