@@ -7,7 +7,7 @@ DEMO_OUT ?= out/demo
 MOCAP ?= ../shared/data/mocap
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test test-fast lint format bench results results-released install clean
+.PHONY: demo test test-fast lint format bench fuzz results results-released install clean
 
 install: $(READY)
 
@@ -48,6 +48,17 @@ results: $(READY)
 results-released: $(READY)
 	@$(BIN)/posemill run results_released --set source=$(MOCAP) --set out=out/results_released
 	@$(BIN)/python -m benchmarks.results out/results_released
+
+# Coverage-guided fuzzing of every reader of outside bytes, FUZZ_S seconds each (docs/security.md); what breaks is kept.
+FUZZ_S ?= 60
+FUZZ_TARGETS ?= bvh asf_amc clips_npz h36m_npz npz_member pickle deepmimic manifest commit plan checkpoint recipe
+fuzz: $(READY)
+	@$(BIN)/pip install --quiet atheris==3.0.0
+	@POSEMILL_FUZZ_EXAMPLES=1000 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q tests/fuzz
+	@mkdir -p out/fuzz
+	@for target in $(FUZZ_TARGETS); do echo "$$target"; OMP_NUM_THREADS=1 \
+	  $(BIN)/python -m tests.fuzz.run_atheris $$target out/fuzz/$$target -max_total_time=$(FUZZ_S) -verbosity=0 \
+	  > out/fuzz/$$target.log 2>&1 || { tail -40 out/fuzz/$$target.log; exit 1; }; done
 
 clean:
 	rm -rf $(VENV) out build *.egg-info

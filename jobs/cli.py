@@ -305,12 +305,15 @@ def diff(
 @app.command()
 def doctor(
     folder: Annotated[str, typer.Option("--folder", help="Where runs shall be written.")] = ".",
+    address: Annotated[
+        str | None, typer.Option("--address", help="Look at the cluster behind this job API instead.")
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """What this machine has, and what posemill misses. Exit code 1 if something it needs is not there."""
-    from jobs.doctor import examine, lines, to_json
+    from jobs.doctor import examine, examine_cluster, lines, to_json
 
-    checks = examine(folder)
+    checks = examine_cluster(address) if address is not None else examine(folder)
     found = to_json(checks)
     _print(found, as_json, lines(checks))
     if not found["ok"]:

@@ -10,6 +10,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from jobs.cluster_access import TOKEN_FILE_VARIABLE, TOKEN_VARIABLE, cluster_at, probe
+from jobs.errors import ClusterError
+
 Level = Literal["ok", "note", "problem"]
 _MIN_PYTHON = (3, 11)
 _MIN_MEMORY_BYTES = 4e9
@@ -33,6 +36,39 @@ def examine(folder: str = ".") -> list[Check]:
     return [
         _python(), _cores(), _memory(), _disk(folder), *_versions(), _torch(), _ray(), *_object_stores(),
     ]  # fmt: skip
+
+
+def examine_cluster(address: str | None) -> list[Check]:
+    """Checks of the cluster behind a job API: does it answer, does it take our token, would it take anyone's jobs?
+
+    Raises:
+        RecipeError: if the address cannot be used.
+    """
+    cluster = cluster_at(address)
+    try:
+        access = probe(cluster)
+    except ClusterError as error:
+        return [Check("cluster", "problem", "no job API", str(error))]
+    name = "cluster token"
+    if access.open_to_all:
+        token = Check(
+            name, "problem", "takes jobs from anyone", "start it with RAY_AUTH_MODE=token, see cluster.yaml"
+        )
+    elif access.accepted:
+        token = Check(name, "ok", "wanted, and ours is right")
+    elif cluster.token is None:
+        token = Check(
+            name, "problem", "wanted, and there is none", f"set {TOKEN_VARIABLE} or {TOKEN_FILE_VARIABLE}"
+        )
+    else:
+        token = Check(
+            name, "problem", "ours is refused", "`ray get-auth-token` on the head shows the right one"
+        )
+    here = installed_versions(("ray",)).get("ray", "none")
+    same = access.ray_version in ("", here)
+    advice = "" if same else f"here it is {here}; jobs run with the cluster's"
+    found = f"Ray {access.ray_version or 'of unknown version'} at {cluster.address}"
+    return [Check("cluster", "ok" if same else "note", found, advice), token]
 
 
 def to_json(checks: list[Check]) -> dict[str, Any]:

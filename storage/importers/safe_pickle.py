@@ -54,7 +54,9 @@ def _check_operations(content: bytes, where: str) -> None:
                 raise ImporterError(
                     f"{where}: its pickle numbers an object {argument:,} after {count:,} operations; it is damaged"
                 )
-        elif operation.name in _LONG_INTEGERS and argument.bit_length() > 8 * MAX_INTEGER_BYTES:
+        elif operation.name not in _LONG_INTEGERS or not isinstance(argument, int):
+            continue
+        elif argument.bit_length() > 8 * MAX_INTEGER_BYTES:
             raise ImporterError(
                 f"{where}: its pickle holds an integer of {argument.bit_length():,} bits; 64 are read"
             )
