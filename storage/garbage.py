@@ -16,6 +16,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from storage.commit import UnitCommit, commit_path, read_commits
+from storage.delta import LOG_FOLDER, TABLE_FOLDER
 from storage.digests import NAME_DIGITS
 from storage.errors import CommitConflictError, DatasetError
 from storage.manifest import manifest_versions, read_manifest
@@ -166,11 +167,18 @@ def _candidates(store: ObjectStore) -> tuple[list[Garbage], list[str]]:
         thing = _thing_of(file.path)
         if thing is not None:
             groups.setdefault(thing, []).append(file)
-        elif file.path.startswith(_DATA_FOLDERS) and not is_hidden(file.path):
+        elif (
+            file.path.startswith(_DATA_FOLDERS) and not is_hidden(file.path) and not _is_delta_log(file.path)
+        ):
             unknown.append(file.path)
     found = [_garbage(path, kind, files) for (path, kind), files in groups.items()]
     found += [_garbage(upload.path, "upload", [upload]) for upload in store.unfinished_uploads()]
     return sorted(found, key=lambda item: (item.path, item.kind)), unknown
+
+
+def _is_delta_log(path: str) -> bool:
+    """Whether the file belongs to the Delta table that `posemill register --delta` keeps beside the pairs."""
+    return path.startswith(f"{TABLE_FOLDER}/{LOG_FOLDER}/")
 
 
 def _thing_of(path: str) -> tuple[str, GarbageKind] | None:

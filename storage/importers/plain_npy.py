@@ -2,6 +2,7 @@
 
 import io
 from math import prod
+from tokenize import TokenError
 
 import numpy as np
 from numpy.lib import format as npy_format
@@ -9,6 +10,9 @@ from numpy.lib import format as npy_format
 from storage.errors import ImporterError
 
 _READ_HEADER = {(1, 0): npy_format.read_array_header_1_0, (2, 0): npy_format.read_array_header_2_0}
+
+_HEADER_ERRORS = (ValueError, SyntaxError, TokenError, TypeError, RecursionError, MemoryError, OverflowError)
+"""What numpy raises for headers that are none; it reads them as Python literals."""
 
 
 def npy_array(data: "bytes | memoryview", where: str) -> np.ndarray:
@@ -23,7 +27,7 @@ def npy_array(data: "bytes | memoryview", where: str) -> np.ndarray:
         if version not in _READ_HEADER:
             raise ImporterError(f"{where}: npy version {version}; versions 1.0 and 2.0 are known")
         shape, fortran, dtype = _READ_HEADER[version](stream)
-    except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError, OverflowError) as error:
+    except _HEADER_ERRORS as error:
         raise ImporterError(f"{where}: no npy header: {error}") from error
     if dtype.hasobject:
         raise ImporterError(

@@ -53,15 +53,16 @@ def _checked_header(header: bytes, where: str, max_member_bytes: int) -> tuple[s
     checksum = _octal(header[148:156], f"{where}: checksum")
     if sum(header) - sum(header[148:156]) + 8 * 32 != checksum or header[257:262] != b"ustar":
         raise ImporterError(f"{where}: no tar file, or damaged: a header's checksum is wrong")
-    try:
-        name = checked_path((header[:100].rstrip(b"\0")).decode("utf-8"))
-    except (UnicodeDecodeError, StoreError) as error:
-        raise ImporterError(f"{where}: a member with a name that is refused: {error}") from error
+    raw = header[:100].rstrip(b"\0")
     kind = header[156:157]
     if kind not in (b"0", b"\0"):
         raise ImporterError(
-            f"{where}: {name} is {_KINDS.get(kind, f'of type {kind!r}')}; only regular files are read"
+            f"{where}: member {raw!r} is {_KINDS.get(kind, f'of type {kind!r}')}; only regular files are read"
         )
+    try:
+        name = checked_path(raw.decode("utf-8"))
+    except (UnicodeDecodeError, StoreError) as error:
+        raise ImporterError(f"{where}: member {raw!r} has a name that is refused: {error}") from error
     if header[345:500].strip(b"\0"):
         raise ImporterError(f"{where}: {name}: its name is longer than 100 bytes, which no export has")
     size = _octal(header[124:136], f"{where}: {name}: size")

@@ -114,7 +114,7 @@ def _check_members(archive: zipfile.ZipFile, where: str, size_bytes: int) -> Non
     total = sum(member.file_size for member in listed)
     if total > size_bytes:
         raise ImporterError(
-            f"{where}: its members ask for {total:,} bytes, the file has {size_bytes:,}; refused"
+            f"{where}: its members ask for {total:,} bytes, the file has {size_bytes:,} bytes; refused"
         )
 
 
