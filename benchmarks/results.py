@@ -47,7 +47,11 @@ Errors = dict[str, dict[int, dict[tuple[str, str], float]]]
 def lifters_of(folder: Path) -> dict[tuple[str, int], Path]:
     """(variant, seed) -> file of every loop that is done; the build's own loop has its first seed in `loop/`."""
     recipe = yaml.safe_load((folder / "recipe.yaml").read_text())
-    found = {(recipe.get("loop_name", "posemill"), recipe.get("seeds", [0])[0]): folder / "loop" / "lifter.safetensors"}
+    found = {
+        (recipe.get("loop_name", "posemill"), recipe.get("seeds", [0])[0]): folder
+        / "loop"
+        / "lifter.safetensors"
+    }
     for path in sorted(folder.glob("compare/*/seed-*/lifter.safetensors")):
         found[path.parent.parent.name, int(path.parent.name.removeprefix("seed-"))] = path
     return {key: path for key, path in found.items() if path.exists() and not key[0].startswith("_")}

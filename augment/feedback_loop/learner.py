@@ -128,8 +128,10 @@ class FeedbackLearner:
         with torch.no_grad():
             predicted = lifter.lift(candidates.keypoints_screen[kept].to(self.device)).cpu()
         error_m = (predicted - candidates.drawn.joints_root_m[kept]).norm(dim=-1).mean(1)
-        if self.settings.wide:
-            self.odds.observe(error_m, {name: bins[kept] for name, bins in candidates.drawn.bins.items()})
+        steered = ~candidates.drawn.natural[kept]
+        if self.settings.wide and steered.any():
+            bins = {name: chosen[kept][steered] for name, chosen in candidates.drawn.bins.items()}
+            self.odds.observe(error_m[steered], bins)
         metrics["candidate_error_m"] = float(error_m.mean())
         for name, odds in self.odds.odds.odds.items():
             for index, value in enumerate(odds.tolist()):
@@ -149,7 +151,8 @@ class FeedbackLearner:
         selection = self.settings.selection
         if not selection.enabled or error_m is None or len(kept) <= wanted:
             return kept[:wanted]
-        ratio = (error_m / error_m.mean()).clamp(max=selection.max_ratio)
+        steered = error_m if natural.all() else error_m[~natural]
+        ratio = (error_m / steered.mean()).clamp(max=selection.max_ratio)
         ratio = torch.where(natural, 1.0, ratio)
         random = RowRandom(self.seed, "feedback_loop.selection", rows.row_id, copy)
         uniform = torch.from_numpy(random.uniform(1, stream="keep"))[kept, 0].clamp_min(1e-7)

@@ -25,7 +25,8 @@ class SamplerSettings(_Settings):
 class SelectionSettings(_Settings):
     """Feedback on single poses: draw more candidates than are needed and keep those that still teach.
 
-    Natural poses are chosen by chance alone, so that the hard ones never crowd out the ordinary.
+    Natural poses are chosen by chance alone, and the others are measured against each other, so that the hard ones
+    never crowd out the ordinary.
     """
 
     enabled: bool = True

@@ -81,12 +81,12 @@ def draw_base(
         draws: The rows' random numbers.
         odds: Probabilities of the bins of tilt, articulation, focal length and scale; the feedback moves them.
     """
-    bins = FactorBins(odds, settings)
     natural = draws.chance("natural", settings.natural_share)
-    level = bins.articulation_level(draws, natural)
+    bins = FactorBins(odds, settings, natural)
+    level = bins.articulation_level(draws)
     local = articulate(source, library.poses, draws, settings, plan, level)
     local = LocalPoses(
-        _orient(local.world_from_pelvis, draws, settings, bins.tilt(draws, natural)),
+        _orient(local.world_from_pelvis, draws, settings, bins.tilt(draws)),
         local.pelvis_from_chest,
         local.directions,
     )
@@ -120,17 +120,22 @@ def _seen_by_source(
 def _draw_lengths_m(
     library: PoseLibrary, draws: RowDraws, settings: WideBaseSettings, plan: BodyPlan
 ) -> Tensor:
-    """(B, K) bone lengths: one of the source's people, scaled whole and group by group, left and right tied."""
+    """(B, K) bone lengths: one of the source's people, scaled whole and group by group, left and right tied.
+
+    Every scale has a mean of 1: a log-normal's own mean is above it, and an estimator that is trained on bodies that
+    are larger on average sees everybody larger.
+    """
     lengths_m = library.bone_lengths_m[draws.index("lengths.person", len(library.bone_lengths_m))]
     groups = list(plan.skeleton.bone_length_groups)
     sigma = torch.tensor([settings.length_group_sigma.get(group, 0.0) for group in groups])
-    per_group = torch.exp(
-        draws.normal("lengths.group", len(groups)).clamp(-LENGTH_SCORES, LENGTH_SCORES) * sigma
-    )
-    whole = torch.exp(
-        draws.normal("lengths.whole").clamp(-LENGTH_SCORES, LENGTH_SCORES) * settings.body_scale_sigma
-    )
+    per_group = _scale_of_mean_one(draws.normal("lengths.group", len(groups)), sigma)
+    whole = _scale_of_mean_one(draws.normal("lengths.whole"), torch.tensor(settings.body_scale_sigma))
     return lengths_m * whole * per_group[:, torch.as_tensor(plan.skeleton.bone_group_index)]
+
+
+def _scale_of_mean_one(scores: Tensor, sigma: Tensor) -> Tensor:
+    """Log-normal scales from standard normal scores, which are cut at human sizes."""
+    return torch.exp(scores.clamp(-LENGTH_SCORES, LENGTH_SCORES) * sigma - 0.5 * sigma**2)
 
 
 def _orient(

@@ -41,24 +41,32 @@ class FactorOdds:
 
 
 class FactorBins:
-    """Draws of the four factors; `chosen` remembers the bin of every row."""
+    """Draws of the four factors; `chosen` remembers the bin of every row.
 
-    def __init__(self, odds: FactorOdds, settings: WideBaseSettings) -> None:
+    Args:
+        odds: Of the bins, for all but the natural poses.
+        settings: Of the base draw; natural poses keep its own odds, whatever the feedback says.
+        natural: (B,) which poses stay near their source.
+    """
+
+    def __init__(self, odds: FactorOdds, settings: WideBaseSettings, natural: Tensor) -> None:
         self._odds = odds
+        self._base = FactorOdds.even(settings)
         self._settings = settings
+        self._natural = natural
         self.chosen: dict[str, Int[Tensor, " B"]] = {}
 
-    def tilt(self, draws: RowDraws, natural: Tensor) -> Int[Tensor, " B"]:
+    def tilt(self, draws: RowDraws) -> Int[Tensor, " B"]:
         """Mixture component of the whole body's tilt; natural poses have the first."""
         chosen = self._choose("tilt", draws)
-        self.chosen["tilt"] = torch.where(natural, torch.zeros_like(chosen), chosen)
+        self.chosen["tilt"] = torch.where(self._natural, torch.zeros_like(chosen), chosen)
         return self.chosen["tilt"]
 
-    def articulation_level(self, draws: RowDraws, natural: Tensor) -> Float[Tensor, " B"]:
+    def articulation_level(self, draws: RowDraws) -> Float[Tensor, " B"]:
         """How far poses are bent, even from 0 to 1 before feedback; natural poses far less."""
         chosen = self._choose("articulation", draws)
         level = (chosen + draws.uniform("articulation.within")[:, 0]) / ARTICULATION_BINS
-        level = torch.where(natural, self._settings.natural_articulation * level, level)
+        level = torch.where(self._natural, self._settings.natural_articulation * level, level)
         self.chosen["articulation"] = (level * ARTICULATION_BINS).long().clamp_max(ARTICULATION_BINS - 1)
         return level
 
@@ -79,7 +87,13 @@ class FactorBins:
         return self._settings.scale_median * torch.exp(self._settings.scale_sigma * score)
 
     def _choose(self, factor: str, draws: RowDraws) -> Int[Tensor, " B"]:
-        cumulated = torch.cumsum(self._odds.odds[factor], 0)
-        drawn = draws.uniform(f"{factor}.bin")[:, 0] * cumulated[-1]
-        self.chosen[factor] = torch.searchsorted(cumulated, drawn, right=True).clamp_max(len(cumulated) - 1)
+        score = draws.uniform(f"{factor}.bin")[:, 0]
+        steered, base = (_bin_of(score, odds.odds[factor]) for odds in (self._odds, self._base))
+        self.chosen[factor] = torch.where(self._natural, base, steered)
         return self.chosen[factor]
+
+
+def _bin_of(score: Float[Tensor, " B"], odds: Float[Tensor, " bins"]) -> Int[Tensor, " B"]:
+    """The bin that an even draw from 0 to 1 falls into."""
+    cumulated = torch.cumsum(odds, 0)
+    return torch.searchsorted(cumulated, score * cumulated[-1], right=True).clamp_max(len(odds) - 1)

@@ -135,8 +135,26 @@ def test_feedback_moves_draws_between_bins(parts) -> None:
     odds = dict(FactorOdds.even(DRAWN_VIEWS).odds)
     odds["focal"] = torch.tensor([0.0, 0.0, 0.0, 1.0])
     made = drawn(parts, DRAWN_VIEWS, odds=FactorOdds(odds))
-    assert (made.bins["focal"] == 3).all()
-    assert made.intrinsics_screen[:, 0].min() > 2.0
+    steered = ~made.natural
+    assert (made.bins["focal"][steered] == 3).all()
+    assert made.intrinsics_screen[steered, 0].min() > 2.0
+    base = drawn(parts, DRAWN_VIEWS)
+    assert torch.equal(made.bins["focal"][made.natural], base.bins["focal"][made.natural])
+    assert (made.bins["focal"][made.natural] != 3).any()
+
+
+def test_bodies_are_as_large_as_the_sources_on_average(parts) -> None:
+    _, _, library, plan = parts
+    wide = WideBaseSettings(
+        body_scale_sigma=0.2, length_group_sigma=dict.fromkeys(plan.skeleton.bone_length_groups, 0.3)
+    )
+    lengths_m = [
+        bone_lengths_m(drawn(parts, wide, copy=copy).joints_root_m, plan.skeleton).mean(0)
+        for copy in range(1, 9)
+    ]
+    ratio = torch.stack(lengths_m).mean(0) / library.bone_lengths_m.mean(0)
+    # Log-normal scales about a median of 1 would be 7 % larger on average.
+    assert ratio.mean().item() == pytest.approx(1.0, abs=0.025)
 
 
 def test_copies_differ(parts) -> None:
