@@ -7,10 +7,12 @@ nobody reads, never half a checkpoint. Nothing in it is pickled.
 
 import hashlib
 import json
+import re
 from dataclasses import dataclass, field
 from typing import Any
 
 import safetensors.torch
+from safetensors import SafetensorError
 from torch import Tensor
 
 from pipelines.closed_loop.errors import LoopStateError
@@ -80,7 +82,7 @@ class LoopCheckpoints:
         """How many rounds were done at each saved state, fewest first."""
         names = [path.rsplit("/", 1)[-1] for path in self._store.list(self._prefix)]
         return sorted(
-            int(name[6:12]) for name in names if name.startswith("round-") and name.endswith(".json")
+            int(name[6:-5]) for name in names if re.fullmatch(r"round-\d{6,}\.json", name, re.ASCII)
         )
 
     def forget_after(self, rounds_done: int, before_attempt: int) -> None:
@@ -92,7 +94,7 @@ class LoopCheckpoints:
     def read_note(self, name: str) -> Any:
         """A JSON value that was written beside the checkpoints of this loop; None where there is none."""
         path = f"{self._prefix}/{name}.json"
-        return self._read_json(path)["note"] if self._store.exists(path) else None
+        return self._read_json(path).get("note") if self._store.exists(path) else None
 
     def write_note(self, name: str, value: Any) -> None:
         """Keep a JSON value beside the checkpoints; it takes the place of the one before."""
@@ -105,13 +107,32 @@ class LoopCheckpoints:
         return LoopState(record["rounds_done"], members, record["attempt"])
 
     def _record(self, rounds_done: int) -> dict[str, Any]:
-        return self._read_json(self._record_path(rounds_done))
+        """The record of a checkpoint, with all that a reader looks for in it."""
+        path = self._record_path(rounds_done)
+        record = self._read_json(path)
+        entries = record.get("members")
+        sound = (
+            isinstance(entries, dict)
+            and all(isinstance(record.get(key), int) for key in ("rounds_done", "attempt"))
+            and all(
+                isinstance(entry, dict)
+                and isinstance(entry.get("scalars"), dict)
+                and all(isinstance(entry.get(key), str) for key in ("path", "sha256"))
+                for entry in entries.values()
+            )
+        )
+        if not sound:
+            raise LoopStateError(
+                f"{path}: wanted members with path, sha256 and scalars, got something else; the file is damaged, delete"
+                " it to resume from the checkpoint before"
+            )
+        return record
 
     def _read_json(self, path: str) -> dict[str, Any]:
         try:
             record = json.loads(self._store.read_bytes(path))
             settings = str(record["settings"])
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise LoopStateError(
                 f"{path}: wanted the JSON record of a loop's checkpoint, got something else ({error}); the file is"
                 " damaged, delete it to resume from the checkpoint before"
@@ -131,7 +152,13 @@ class LoopCheckpoints:
                 f"{entry['path']}: sha256 {entry['sha256'][:12]} in the checkpoint's record, {found[:12]} in the file;"
                 " the file is damaged, delete this checkpoint's record to resume from the one before"
             )
-        return MemberState(safetensors.torch.load(data), entry["scalars"])
+        try:
+            return MemberState(safetensors.torch.load(data), entry["scalars"])
+        except (SafetensorError, ValueError, KeyError) as error:
+            raise LoopStateError(
+                f"{entry['path']}: wanted a safetensors file, got something else ({error}); the file is damaged, delete"
+                " this checkpoint's record to resume from the one before"
+            ) from error
 
     def _record_path(self, rounds_done: int) -> str:
         return f"{self._prefix}/round-{rounds_done:06d}.json"
