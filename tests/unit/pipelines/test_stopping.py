@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ import pytest
 
 from pipelines.errors import JobStoppedError
 from pipelines.in_process import InProcessExecutor
+from pipelines.ray_session import _own_sigterm
 from pipelines.spot_notice import AwsSpotNotice, AwsSpotSettings, NoticeSettings, StopNotice, notices_of
 from pipelines.stopping import StopRequest, stopping_on_signals
 from storage.commit import list_commits
@@ -79,6 +81,21 @@ def test_work_that_heeds_no_request_ends_at_once_and_handlers_come_back() -> Non
         time.sleep(30.0)
     sender.join()
     assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_rays_own_handler_does_not_replace_ours() -> None:
+    """`ray.init` sets a handler that ends the driver at once."""
+    before = signal.getsignal(signal.SIGTERM)
+
+    def ours(number: int, frame: object) -> None: ...
+
+    signal.signal(signal.SIGTERM, ours)
+    try:
+        with _own_sigterm():
+            signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(number))
+        assert signal.getsignal(signal.SIGTERM) is ours
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def test_a_file_stops_the_job(tmp_path: Path) -> None:
