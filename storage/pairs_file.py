@@ -117,7 +117,7 @@ class PairsFile:
         self._writer = pq.ParquetWriter(
             pa.PythonFile(self._sink, mode="w"),
             self._schema,
-            **_parquet_options(self._schema),
+            **parquet_options(self._schema),
         )
 
     def write_row_group(self, columns: Columns) -> None:
@@ -150,7 +150,7 @@ class PairsFile:
         return self._sink.size_bytes
 
 
-def _parquet_options(schema: pa.Schema) -> dict[str, Any]:
+def parquet_options(schema: pa.Schema) -> dict[str, Any]:
     """How every pairs file is encoded; part of what makes equal rows equal bytes."""
     return {
         "compression": "zstd",

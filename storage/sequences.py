@@ -24,6 +24,8 @@ from storage.object_store import ObjectStore
 
 CHUNK_FRAMES = 8_192
 SHARD_FRAMES = 65_536
+ZARR_CODEC = BloscCodec(cname="lz4", clevel=5, shuffle="shuffle")
+"""As small as zstd on motion, and read and written half as fast again: docs/benchmarks.md."""
 
 ATTRIBUTE = "posemill"
 
@@ -62,7 +64,7 @@ def _create(
         dtype=kind,
         chunks=(CHUNK_FRAMES, *shape[1:]),
         shards=(SHARD_FRAMES, *shape[1:]),
-        compressors=(BloscCodec(cname="zstd", clevel=1, shuffle="shuffle"), Crc32cCodec()),
+        compressors=(ZARR_CODEC, Crc32cCodec()),
         dimension_names=dimensions,
     )
 
