@@ -27,6 +27,9 @@ class Verb:
 VERBS: dict[str, Verb] = {
     "build": Verb("pipelines.build", "BuildSettings", "run_build", "plan_build", has_units=True),
     "import": Verb("pipelines.import_motion", "ImportSettings", "run_import", "plan_import", has_units=True),
+    "import_pairs": Verb(
+        "pipelines.import_pairs", "ImportPairsSettings", "run_import_pairs", "plan_import_pairs"
+    ),
     "loop": Verb("jobs.loop_recipe", "LoopRecipeSettings", "run_loop_recipe", "plan_loop_recipe"),
     "augment": Verb(
         "pipelines.mass_augment", "AugmentSettings", "run_augment", "plan_augment", has_units=True

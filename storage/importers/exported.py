@@ -5,9 +5,9 @@ not followed, sizes and digests are compared before a file is parsed, no file is
 is unpickled. What does not fit is an ImporterError that names the file.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
 
@@ -65,6 +65,29 @@ class ExportFolder:
         """All pairs in memory."""
         batches = list(self.iter_batches())
         return PoseBatch.concat(batches) if batches else PoseBatch.empty(self.skeleton)
+
+    def shards(self) -> list[tuple[ExportedFile, ...]]:
+        """The files that are read together: one by one, or for VideoPose3D the three of a shard."""
+        if self.index.format != "videopose3d":
+            return [(file,) for file in self.index.files]
+        by_stem: dict[str, list[ExportedFile]] = {}
+        for file in self.index.files:
+            by_stem.setdefault(file.path.split("_", 2)[-1], []).append(file)
+        return [tuple(files) for files in by_stem.values()]
+
+    def only(self, paths: Collection[str]) -> "ExportFolder":
+        """The export with these of its files alone.
+
+        Raises:
+            ImporterError: if the index has no such file.
+        """
+        files = tuple(file for file in self.index.files if file.path in paths)
+        if len(files) != len(set(paths)):
+            raise ImporterError(
+                f"{self.store.url}: wanted {', '.join(sorted(paths))}, its index has {len(files)} of them"
+            )
+        rows = sum(file.rows for file in files)
+        return replace(self, index=self.index.model_copy(update={"files": files, "rows": rows}))
 
     def where(self, file: ExportedFile) -> str:
         """The file's name in messages."""
