@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from storage.errors import StoreError
-from storage.object_store import ObjectStore
+from storage.object_store import ObjectStore, read_if_there
 
 BAD_PATHS = [
     "",
@@ -60,6 +60,30 @@ class ObjectStoreContract:
         assert store.list("b") == ["b/1", "b/2", "b/c/3"]
         assert store.list("") == ["a", "b/1", "b/2", "b/c/3", "bb/4"]
         assert store.list("nothing") == []
+
+    def test_files_have_sizes_and_times_on_the_clock_of_the_store(self, store: ObjectStore) -> None:
+        before_s = store.now_unix_s()
+        store.write_bytes("b/1", b"four")
+        store.write_bytes("b/.hidden", b"x")
+        (file,) = store.files("b")
+        assert (file.path, file.size_bytes) == ("b/1", 4)
+        assert file.modified_unix_s is not None
+        assert before_s - 2 <= file.modified_unix_s <= store.now_unix_s() + 2
+        assert [file.path for file in store.files("b", hidden=True)] == ["b/.hidden", "b/1"]
+        assert store.files("nothing") == []
+
+    def test_deletes_a_folder_and_nothing_beside_it(self, store: ObjectStore) -> None:
+        for path in ("t.zarr/a", "t.zarr/c/0", "t.zarr2/a"):
+            store.write_bytes(path, b"x")
+        store.delete_tree("t.zarr")
+        store.delete_tree("t.zarr")
+        assert store.list("") == ["t.zarr2/a"]
+        assert not store.exists("t.zarr")
+
+    def test_a_file_is_read_if_it_is_there(self, store: ObjectStore) -> None:
+        store.write_bytes("a/b", b"x")
+        assert read_if_there(store, "a/b") == b"x"
+        assert read_if_there(store, "a/c") is None
 
     def test_hidden_names_are_not_listed(self, store: ObjectStore) -> None:
         store.write_bytes("b/1", b"x")
@@ -123,6 +147,9 @@ class ObjectStoreContract:
             assert pq.read_table(file)["x"].to_pylist() == [1, 2, 3]
         table = pq.read_table(store.arrow_path("pairs/t.parquet"), filesystem=store.arrow_filesystem())
         assert table.num_rows == 3
+        sent = pickle.loads(pickle.dumps(store.arrow_filesystem()))  # noqa: S301 - as Ray sends it
+        with sent.open_input_file(store.arrow_path("pairs/t.parquet")) as file:
+            assert file.size() == store.size_bytes("pairs/t.parquet")
 
     def test_scratch_folders_of_many_writers_do_not_collide(self, store: ObjectStore) -> None:
         def write(number: int) -> None:

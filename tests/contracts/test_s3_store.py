@@ -1,5 +1,6 @@
 """The ObjectStore contract on S3 conditional writes, against moto's server on loopback."""
 
+import os
 import uuid
 from collections.abc import Iterator
 
@@ -8,6 +9,7 @@ import pytest
 from storage.manifest import publish_manifest
 from storage.object_store import ObjectStore, open_store
 from storage.reader import Dataset
+from storage.retries import StoreRetries
 from storage.verify import verify_dataset
 from storage.writer import UnitWriter
 from tests.contracts.object_store_contract import ObjectStoreContract
@@ -29,6 +31,24 @@ class TestS3Store(ObjectStoreContract):
     @pytest.fixture
     def store(self, bucket_url: str) -> ObjectStore:
         return open_store(f"{bucket_url}/{uuid.uuid4().hex}/dataset")
+
+
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_store_is_usable_after_a_fork(bucket_url: str) -> None:
+    """Data loaders fork; the parent's connections must not be used in the child.
+
+    The server lives in the parent, and its answer to the forked child may hang once; hence the short timeout.
+    """
+    store = open_store(f"{bucket_url}/{uuid.uuid4().hex}", StoreRetries(request_timeout_s=1))
+    store.write_bytes("a", b"parent's")
+    child = os.fork()
+    if child == 0:
+        try:
+            os._exit(0 if store.put_if_absent("b", store.read_bytes("a")) else 1)
+        finally:
+            os._exit(2)
+    assert os.waitpid(child, 0)[1] == 0
+    assert store.read_bytes("b") == b"parent's"
 
 
 def test_a_dataset_on_s3(bucket_url: str) -> None:
