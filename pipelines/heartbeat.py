@@ -101,6 +101,9 @@ class Heartbeat(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore")
 
     state: RunState
+    job: str = ""
+    units_total: int = 0
+    """Of the plan; 0 in heartbeats of an older posemill."""
     started_unix_s: float
     updated_unix_s: float
     units_before: int
@@ -167,6 +170,7 @@ class HeartbeatWriter:
     Args:
         before: Commits of earlier attempts.
         units_left: Units to do; with none left the counts of the last attempt stay.
+        job: Verb of the plan.
         clock: Seconds since 1970; tests pass their own.
     """
 
@@ -176,11 +180,13 @@ class HeartbeatWriter:
         run_id: str,
         before: Iterable[UnitCommit],
         units_left: int,
+        job: str = "",
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._store, self._path, self._clock = store, heartbeat_path(run_id), clock
         self._totals = Totals.of(before)
         self._units_before = self._totals.units
+        self._job, self._units_total = job, self._totals.units + units_left
         self._started_s = self._written_s = clock()
         self._ended_s: float | None = None
         self._units_done = self._rows_done = 0
@@ -225,6 +231,8 @@ class HeartbeatWriter:
         failed: Sequence[str] = [unit.failure.error_class for unit in report.failed] if report else []
         beat = Heartbeat(
             state=state,
+            job=self._job,
+            units_total=self._units_total,
             started_unix_s=self._started_s,
             updated_unix_s=self._written_s if self._ended_s is None else self._ended_s,
             units_before=self._units_before,

@@ -184,10 +184,15 @@ def _plan_of(document: Mapping[str, Any]) -> Plan:
     )
 
 
+def stored_run_ids(store: ObjectStore) -> list[str]:
+    """Run ids of all plans of a dataset, sorted."""
+    paths = [path for path in store.list("runs") if path.count("/") == 2 and path.endswith("/plan.json")]
+    return sorted(path.split("/")[1] for path in paths)
+
+
 def stored_plans(store: ObjectStore) -> list[Plan]:
     """All plans of a dataset, by run id."""
-    paths = [path for path in store.list("runs") if path.count("/") == 2 and path.endswith("/plan.json")]
-    return [plan_from_json(store.read_bytes(path), path) for path in sorted(paths)]
+    return [read_plan(store, run_id) for run_id in stored_run_ids(store)]
 
 
 def read_plan(store: ObjectStore, run_id: str) -> Plan:

@@ -107,7 +107,7 @@ def run_units(
     done_ids = set(done.unit_ids())
     left = [unit for unit in plan.units if unit.unit_id not in done_ids]
     n_before = len(plan.units) - len(left)
-    beat = HeartbeatWriter(store, plan.run_id, done, len(left))
+    beat = HeartbeatWriter(store, plan.run_id, done, len(left), plan.job)
     log = RunLog(store, plan.run_id, plan.job, context.progress.log)
     watch = RunWatch(context.progress, beat, log, RunMetrics(plan.run_id, plan.job))
     watch.start(plan.job, len(plan.units), "units", n_before)

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from pipelines.errors import PlanError
 from pipelines.heartbeat import Heartbeat, Totals, read_heartbeat
-from pipelines.plan import Plan, stored_plans
+from pipelines.plan import read_plan, stored_run_ids
 from storage.commit import list_commits
 from storage.object_store import ObjectStore, open_store
 from storage.paths import name_part
@@ -79,24 +79,25 @@ def run_status(url: str, now_unix_s: float | None = None) -> list[RunStatus]:
         PlanError: if there is no run at `url`.
     """
     store = open_store(url)
-    plans = stored_plans(store)
-    if not plans:
+    run_ids = stored_run_ids(store)
+    if not run_ids:
         raise PlanError(
             f"{url}: no run here: wanted runs/<run id>/plan.json; check the path, or run a job into it first"
         )
     now_s = time.time() if now_unix_s is None else now_unix_s
-    return [_status_of(store, plan, now_s) for plan in plans]
+    return [_status_of(store, run_id, now_s) for run_id in run_ids]
 
 
-def _status_of(store: ObjectStore, plan: Plan, now_s: float) -> RunStatus:
-    beat = read_heartbeat(store, plan.run_id)
-    done, total = _n_commits(store, plan.run_id), len(plan.units)
+def _status_of(store: ObjectStore, run_id: str, now_s: float) -> RunStatus:
+    beat = read_heartbeat(store, run_id)
+    job, total = _job_and_size(store, run_id, beat)
+    done = _n_commits(store, run_id)
     condition = _condition(beat, done, total, now_s)
-    totals = _totals(store, plan.run_id, beat, done, condition)
+    totals = _totals(store, run_id, beat, done, condition)
     rate = _rate(beat, done, now_s)
     return RunStatus(
-        run_id=plan.run_id,
-        job=plan.job,
+        run_id=run_id,
+        job=job,
         condition=condition,
         units_total=total,
         units_done=done,
@@ -116,6 +117,14 @@ def _status_of(store: ObjectStore, plan: Plan, now_s: float) -> RunStatus:
         pid=beat.pid if beat else 0,
         pool=beat.pool.model_dump(mode="json") if beat and beat.pool else None,
     )
+
+
+def _job_and_size(store: ObjectStore, run_id: str, beat: Heartbeat | None) -> tuple[str, int]:
+    """The plan's job and number of units; a plan of a million units is long, so the heartbeat is asked first."""
+    if beat is not None and beat.job and beat.units_total:
+        return beat.job, beat.units_total
+    plan = read_plan(store, run_id)
+    return plan.job, len(plan.units)
 
 
 def _n_commits(store: ObjectStore, run_id: str) -> int:

@@ -18,7 +18,7 @@ from pipelines.knobs import recipe_of
 from pipelines.mass_augment import AugmentSettings
 from pipelines.metrics import METRICS, RunMetrics
 from pipelines.observer import PoolObserver, SilentObserver, WorkerFacts, observer_of
-from pipelines.plan import Plan, Unit, freeze_plan, read_plan
+from pipelines.plan import Plan, Unit, freeze_plan, plan_path, read_plan
 from pipelines.progress import RecordingProgress, SilentProgress
 from pipelines.run_log import RunLog, read_log
 from pipelines.run_units import run_units
@@ -233,6 +233,8 @@ def test_a_run_logs_heartbeats_and_ends(tmp_path: Path) -> None:
     assert "probe_passed" in events
     status = run_status(str(tmp_path))[0]
     assert (status.condition, status.rows, status.quarantined) == ("done", 4 * ROWS - 1, 1)
+    (tmp_path / plan_path(RUN)).write_bytes(b"a plan of a million units is not read for a status")
+    assert run_status(str(tmp_path), 0.0)[0] == replace(status, silent_s=0.0)
 
 
 def test_bad_rows_of_all_attempts_count_and_the_limit_may_be_raised(tmp_path: Path) -> None:
