@@ -3,9 +3,11 @@
 A target returns, or raises one of our errors. Any other exception, a crash or a hang is a defect.
 """
 
+import atexit
 import io
 import json
 import pickle
+import shutil
 import tempfile
 import zipfile
 from collections.abc import Callable, Mapping
@@ -59,6 +61,7 @@ def _folder() -> Path:
     """One scratch folder per process, in memory where there is such a place."""
     memory = Path("/dev/shm")
     root = tempfile.mkdtemp(prefix="pm_fuzz_", dir=memory if memory.is_dir() else None)
+    atexit.register(shutil.rmtree, root, ignore_errors=True)
     return Path(root)
 
 
