@@ -54,8 +54,8 @@ def test_the_tables_extrapolate_to_a_hundred_million_units() -> None:
     text = tables(runs, {"unit": 500.0}, {"commit put, us": 100.0}, RayCosts(1e-4, 1e-7))
     assert "| unit, bytes | 500 | 500.0 MB | 50.0 GB |" in text
     assert "| commit put, us | 100 | 1.7 min | 2.8 h |" in text
-    assert "100,000,000 units take the coordinator 27.8 h" in text
-    assert "when a unit takes 10.0 s or more" in text
+    assert "100,000,000 units take it 8.3 h" in text
+    assert "when a unit takes 3.0 s or more" in text
 
 
 def test_units_have_names_of_their_own() -> None:
