@@ -171,7 +171,10 @@ class FeedbackLearner:
         keypoints_screen: Tensor,
         metrics: dict[str, float],
     ) -> tuple[Tensor, Tensor]:
-        """One adversarial step at every n-th batch; its valid fakes take the place of the poses they came from."""
+        """One adversarial step at every n-th batch; its valid fakes take the place of the bent poses they came from.
+
+        Ordinary poses stay as they were drawn: bent by the generator they teach less (docs/results.md).
+        """
         settings = self.settings.residual
         if self._batches % settings.train_every:
             return joints_root_m, keypoints_screen
@@ -188,7 +191,10 @@ class FeedbackLearner:
         if epoch <= residual.settings.feedback.warmup_epochs:
             return joints_root_m, keypoints_screen
         fakes, root = result.fakes, self.skeleton.root_index
-        take = torch.nonzero(fakes.keep.cpu())[:, 0]
+        refined = fakes.keep.cpu()
+        if self.settings.wide:
+            refined &= ~candidates.drawn.natural[rows]
+        take = torch.nonzero(refined)[:, 0]
         take = take[: round(settings.share * settings.train_every * len(chosen))]
         joints_root_m, keypoints_screen = joints_root_m.clone(), keypoints_screen.clone()
         fakes_m = fakes.joints_camera_m.cpu()[take]

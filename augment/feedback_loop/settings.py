@@ -42,7 +42,7 @@ class ResidualSettings(_Settings):
 
     enabled: bool = True
     share: float = Field(default=0.1, ge=0.0, le=1.0)
-    """Share of the emitted poses that pass through the learned augmentor."""
+    """Share of the emitted poses that pass through the learned augmentor, at most: only bent poses do."""
     train_every: int = Field(default=4, ge=1)
     """One adversarial step of the augmentor per so many batches of poses."""
     batch_rows: int = Field(default=128, ge=8)
