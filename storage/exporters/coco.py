@@ -93,7 +93,7 @@ def boxes(pairs: PoseBatch) -> np.ndarray:
     seen = (pairs.keypoint_confidence > 0)[..., None]
     low = np.where(seen, pairs.keypoints_px, np.inf).min(axis=1)
     high = np.where(seen, pairs.keypoints_px, -np.inf).max(axis=1)
-    with np.errstate(invalid="ignore"):
+    with np.errstate(invalid="ignore", over="ignore"):
         box = np.concatenate([low, high - low], axis=1)
     return np.where(seen.any(axis=1), box, 0).astype(np.float32)
 
@@ -117,13 +117,15 @@ def _annotations(pairs: PoseBatch, ids: pa.Array) -> pa.Array:
     flags = np.where(seen, np.float32(VISIBLE), np.float32(MISSING))
     shown = np.where(seen[..., None], pairs.keypoints_px, np.float32(0))
     box = boxes(pairs)
+    with np.errstate(over="ignore"):
+        area = box[:, 2] * box[:, 3]
     fields: dict[str, pa.Array | str] = {
         "id": ids,
         "image_id": ids,
         "category_id": str(CATEGORY_ID),
         "iscrowd": "0",
         "bbox": lists(box),
-        "area": numbers(box[:, 2] * box[:, 3]),
+        "area": numbers(area),
         "num_keypoints": numbers(seen.sum(axis=1)),
         "keypoints": lists(np.concatenate([shown, flags[..., None]], axis=-1)),
         **{name: column(values) for name, values in _other_columns(pairs).items()},

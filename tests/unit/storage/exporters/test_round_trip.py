@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from poses.batch import PoseBatch
@@ -66,11 +66,12 @@ def hostile_but_sound_pairs(draw: st.DrawFn) -> PoseBatch:
 
 
 @ALL
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=8, deadline=None, phases=[Phase.explicit, Phase.generate])
 @given(pairs=hostile_but_sound_pairs(), shard_rows=st.integers(1, 14))
 def test_any_pairs_come_back_to_the_bit(to: str, pairs: PoseBatch, shard_rows: int) -> None:
     with tempfile.TemporaryDirectory() as folder:
-        dataset = publish(Path(folder) / "dataset", pairs)
+        with np.errstate(over="ignore"):  # the dataset's own statistics of numbers that no pose has
+            dataset = publish(Path(folder) / "dataset", pairs)
         got = there_and_back(dataset, to, Path(folder) / "export", ExportSettings(shard_rows=shard_rows))
         wanted = by_id(pairs)
         assert_same_pairs(got, wanted)
