@@ -140,7 +140,7 @@ def _sequence(number: int, archives: Sequence[_Archive], folder: ExportFolder) -
             raise ImporterError(
                 f"{last.where}: sequence {number}: wanted the name {name!r} as text, got {text!r}"
             )
-        found[name] = np.full(frames, text, object)
+        found[name] = np.asarray([text] * frames, object)  # np.full would cut NULs off the end
     extras = folder.index.columns[len(found) :]
     for column, spec in enumerate(extras):
         found[spec.name] = _extra(last, number, column, spec, frames)

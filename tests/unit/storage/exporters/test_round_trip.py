@@ -18,7 +18,9 @@ from tests.unit.storage.exporters.datasets import by_id, mixed_pairs, publish, t
 from tests.unit.storage.samples import SKELETON, assert_same_pairs, make_pairs
 
 ALL = pytest.mark.parametrize("to", sorted(FORMATS))
-NAMES = st.text(st.characters(exclude_categories=["Cs"]), max_size=6)
+NAMES = st.text(st.characters(exclude_categories=["Cs"]), max_size=6) | st.sampled_from(
+    ["a\0", "\0", '"', "../"]
+)
 FLOATS = st.floats(width=32, allow_nan=False, allow_infinity=False)
 IDS = st.integers(0, 2**63 - 1)
 
