@@ -1,4 +1,4 @@
-"""Chains of stages on Ray: the contract, bounded memory, no starvation, the loss of a later stage's worker."""
+"""Chains of stages on Ray: the contract, bounded memory, no starvation, losses, and why a chain has no room."""
 
 import threading
 from collections.abc import Iterator
@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from pipelines.errors import PoolError, StageSetupError
 from pipelines.executor import Failure, RetryPolicy, WorkerResources
 from pipelines.in_process import InProcessExecutor
 from pipelines.observer import SilentObserver, WorkerFacts
@@ -17,7 +18,7 @@ from storage.commit import UnitCommit
 from tests.cluster.test_ray_pool import kill_worker_of
 from tests.contracts.chain_cases import ChainBehaviour, chain, notes_in
 from tests.contracts.chain_contract import ChainContract, run_chain_and_publish
-from tests.contracts.executor_cases import Behaviour, digests, run_and_publish, units
+from tests.contracts.executor_cases import Behaviour, digests, run_and_publish, stage_factory, units
 
 pytestmark = [pytest.mark.ray, pytest.mark.xdist_group("ray_pool")]
 
@@ -109,3 +110,39 @@ def test_a_later_stage_that_loses_its_worker_gets_another_and_the_unit_begins_ag
     assert report.retries == {"WorkerDied": 1}
     made = [unit for _, event, unit, _ in notes_in(notes) if event == "made"]
     assert sorted(made) == ["u0", "u1", "u1", "u2", "u3"]
+
+
+def test_a_row_that_ends_the_worker_of_a_later_stage_is_found(tmp_path: Path) -> None:
+    behaviour = ChainBehaviour(lift=Behaviour(crashing=frozenset({("u1", 3)})))
+    report, _ = run_chain_and_publish(executor(deaths_before_suspect=1), tmp_path, behaviour, count=2)
+    assert [(bad.row, bad.failure.stage) for bad in report.bad_rows["u1"]] == [(3, "lift")]
+    assert len(report.commits) == 2
+
+
+def test_an_actor_that_dies_while_it_loads_stops_the_run_with_the_stage(tmp_path: Path) -> None:
+    with pytest.raises(StageSetupError, match=r"test: setup failed 2 time\(s\).*ActorDied"):
+        executor().run(
+            stage_factory(tmp_path, Behaviour(setup_crash=True)),
+            units(2),
+            lambda _: None,
+            name="test",
+            resources=HALF,
+        )
+
+
+@pytest.mark.parametrize(
+    ("lift", "words"),
+    [
+        (
+            WorkerResources(num_cpus=0.5, num_gpus=2),
+            "no room for a worker of 'lift'.*no single node can hold",
+        ),
+        (WorkerResources(num_cpus=1.5), "every stage needs one worker at the same time"),
+    ],
+)
+def test_a_chain_without_room_says_which_stage_and_why(
+    tmp_path: Path, lift: WorkerResources, words: str
+) -> None:
+    stages = chain(tmp_path, resources=(HALF, lift, HALF))
+    with pytest.raises(PoolError, match=words):
+        executor().run_chain(stages, units(2), lambda _: None, name="big")
