@@ -85,6 +85,7 @@ def _environment(folder: Path, mode: str) -> dict[str, str]:
     token = {"RAY_AUTH_TOKEN": TOKEN} if mode == "token" else {}
     return {
         **kept, **token, "RAY_AUTH_MODE": mode, "HOME": str(folder), "OMP_NUM_THREADS": "1",
+        "RAY_raylet_start_wait_time_s": "120",
         "PATH": f"{binaries}{os.pathsep}{kept.get('PATH', '')}",
     }  # fmt: skip
 
