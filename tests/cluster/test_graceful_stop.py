@@ -7,13 +7,16 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
+
 from pipelines.heartbeat import read_heartbeat
 from pipelines.plan import stored_plans
 from storage.commit import list_commits
 from storage.object_store import open_store
 
+pytestmark = [pytest.mark.ray, pytest.mark.xdist_group("ray_pool")]
+
 REPOSITORY = Path(__file__).resolve().parents[2]
-EXECUTOR = "kind: in_process"
 RECIPE = """
 name: stopped
 job: import
@@ -25,9 +28,14 @@ motion: {{n_clips: 3000, n_subjects: 4, shortest_clip_s: 1.0, longest_clip_s: 1.
 """
 
 
-def test_sigterm_stops_a_run_in_order(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "executor",
+    ["kind: in_process", "kind: ray, pool: {workers: 1, ray: {num_cpus: 1}}"],
+    ids=["in_process", "ray"],
+)
+def test_sigterm_stops_a_run_in_order(tmp_path: Path, executor: str) -> None:
     out, recipe = tmp_path / "out", tmp_path / "recipe.yaml"
-    recipe.write_text(RECIPE.format(out=out, executor=EXECUTOR))
+    recipe.write_text(RECIPE.format(out=out, executor=executor))
     process = subprocess.Popen(
         [sys.executable, "-c", "from jobs.cli import main; main()", "run", str(recipe)],
         cwd=REPOSITORY,
