@@ -79,5 +79,5 @@ class WideBaseSettings(BaseModel):
     """Two-sided image filter: poses with a joint past it are refused."""
     source_view_share: Share = 0.25
     """Share of the bent poses that is seen by its source's own camera, standing where the source stood."""
-    natural_source_view_share: Share = 0.45
+    natural_source_view_share: Share = 0.3
     """The same share of the natural poses: other bodies before the source's cameras."""
