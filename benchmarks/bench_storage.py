@@ -1,5 +1,6 @@
 """Pairs written and read as Parquet, beside pyarrow alone on the same rows; the training reader beside a lifter's step.
 
+- Memory copy: the same arrays copied in memory, the limit of any storage.
 - Write: the whole of it (copy, statistics, encoding, digest, fsync, commit, manifest) beside pyarrow writing the same
   table to a file as it is, plain and uncompressed: the levels of Parquet's lists are what that takes.
 - Overlap: a stage that computes while its rows are written, beside the longer of the two alone.
@@ -53,7 +54,10 @@ def measure() -> list[BenchmarkRow]:
         stored = sum(entry.bytes for entry in dataset.pair_files)
         size = f"{ROWS:,} pairs, {megabytes:.0f} MB, {stored / 1e6 / megabytes:.0%} of it on disk"
         limit = "pyarrow alone, plain"
+        columns = batch_columns(pairs)
+        copied_s = min(_seconds(lambda: _copy(columns)) for _ in range(REPEATS))
         return [
+            BenchmarkRow("memory copy of the same pairs", megabytes / copied_s, "MB/s"),
             rate_row(
                 f"Parquet write ({size})", megabytes / min(writes), "MB/s", megabytes / min(plain), limit
             ),
@@ -61,6 +65,11 @@ def measure() -> list[BenchmarkRow]:
             rate_row("Parquet read", megabytes / min(reads), "MB/s", megabytes / min(plain_reads), limit),
             *reader_rows(dataset, folder / "cache"),
         ]
+
+
+def _copy(columns: dict[str, np.ndarray]) -> list[np.ndarray]:
+    """Every array once more in memory: what no reader or writer can be faster than."""
+    return [column.copy() for column in columns.values()]
 
 
 def _write_plain(file: Path, pairs: PoseBatch) -> None:

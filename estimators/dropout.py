@@ -33,7 +33,10 @@ class SeededDropout(nn.Module):
         words.random_(-(2**63), None, generator=self.generator)
         levels = words.view(torch.int16)[: values.numel()].view(values.shape)
         mask = (levels >= dropped - _LEVELS // 2).to(values.dtype)
-        return values * mask.mul_(_LEVELS / (_LEVELS - dropped))
+        scale = _LEVELS / (_LEVELS - dropped)
+        if values.dtype != torch.float32:  # half precision would round the scale itself, the same way every time
+            return values * mask * scale
+        return values * mask.mul_(scale)
 
     def extra_repr(self) -> str:
         """What print(module) shows."""

@@ -18,10 +18,17 @@ class Lifter(nn.Module, ABC):
     Attributes:
         skeleton: Joints of the input and of the output.
         receptive_field: Frames that one output frame sees; 1 for single-frame lifters.
+        causal: The output frame is the last of its window instead of the middle one.
+        lifts_sequences: The network gives a pose for every frame of its input at once; such lifters are trained on all
+            frames of a window (`lift_sequence`), not on the middle one alone.
+        takes_confidence: A third input channel, the keypoints' confidence in [0, 1], may be given; without it, 1.
     """
 
     skeleton: Skeleton
     receptive_field: int
+    causal: bool = False
+    lifts_sequences: bool = False
+    takes_confidence: bool = False
 
     def __init__(self, skeleton: Skeleton, receptive_field: int) -> None:
         super().__init__()
@@ -42,12 +49,21 @@ class Lifter(nn.Module, ABC):
         Raises:
             LifterInputError: on a wrong shape, or values that are pixels or not finite.
         """
-        check_keypoints(keypoints_screen, self.skeleton, self.receptive_field)
+        check_keypoints(keypoints_screen, self.skeleton, self.receptive_field, self.takes_confidence)
         return self.lift(keypoints_screen)
 
     @abstractmethod
     def lift(self, keypoints_screen: Tensor) -> Tensor:
         """`forward` without the checks, for callers that made the input themselves."""
+
+    def lift_for_loss(self, keypoints_screen: Tensor) -> Tensor:
+        """What a training loss compares with root-relative targets: `lift`, unless the network has an output for the
+        root of its own, which the published code trains towards zero and subtracts only in evaluation."""
+        return self.lift(keypoints_screen)
+
+    def lift_sequence(self, keypoints_screen: Tensor) -> Tensor:
+        """(B, T, J, 2) -> (B, T, J, 3): a pose for every frame; frames beyond the ends repeat the end."""
+        return self.lift(pad_ends(keypoints_screen, self.receptive_field, self.causal))
 
     def to_published_state(self) -> dict[str, Tensor]:
         """State dict in the layout of the published checkpoints; the module's own unless it differs."""
@@ -58,11 +74,23 @@ class Lifter(nn.Module, ABC):
         self.load_state_dict(state)
 
 
-def check_keypoints(keypoints_screen: Tensor, skeleton: Skeleton, receptive_field: int) -> None:
+def pad_ends(keypoints_screen: Tensor, receptive_field: int, causal: bool = False) -> Tensor:
+    """(B, T, J, C) with its first and last frame repeated, so that a lifter gives T frames of it."""
+    before = receptive_field - 1 if causal else receptive_field // 2
+    after = receptive_field - 1 - before
+    first, last = keypoints_screen[:, :1], keypoints_screen[:, -1:]
+    parts = [first.expand(-1, before, -1, -1), keypoints_screen, last.expand(-1, after, -1, -1)]
+    return torch.cat(parts, dim=1) if receptive_field > 1 else keypoints_screen
+
+
+def check_keypoints(
+    keypoints_screen: Tensor, skeleton: Skeleton, receptive_field: int, takes_confidence: bool = False
+) -> None:
     """Raise LifterInputError unless these can be screen keypoints of the skeleton, enough frames of them."""
     shape = list(keypoints_screen.shape)
     n_joints = skeleton.n_joints
-    if keypoints_screen.ndim not in (3, 4) or shape[-1] != 2 or shape[-2] != n_joints:
+    channels = (2, 3) if takes_confidence else (2,)
+    if keypoints_screen.ndim not in (3, 4) or shape[-1] not in channels or shape[-2] != n_joints:
         raise LifterInputError(
             f"lifter for skeleton {skeleton.name!r} wants (B, {n_joints}, 2) or (B, T, {n_joints}, 2) "
             f"screen keypoints "

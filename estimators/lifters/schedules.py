@@ -62,7 +62,74 @@ class ExponentialSchedule(_Schedule):
         return self.decay ** (math.floor(progress) if self.staircase else progress)
 
 
+class StepSchedule(_Schedule):
+    """A factor at each milestone: RepNet's rates, divided by 10 after epochs 5, 10 and 15, are factors 0.1 there."""
+
+    kind: Literal["step"] = "step"
+    milestones: tuple[int, ...] = Field(min_length=1, description="updates or epochs that begin a lower rate")
+    decay: float = Field(default=0.1, gt=0.0, le=1.0)
+    unit: Literal["step", "epoch"] = "epoch"
+
+    def factor(self, step: int, epoch: int) -> float:
+        """Factor for the step-th update or epoch-th epoch (both from 0)."""
+        now = step if self.unit == "step" else epoch
+        return self.decay ** sum(now >= milestone for milestone in self.milestones)
+
+
+class OneCycleSchedule(_Schedule):
+    """Smith's one-cycle policy (arXiv 1708.07120) by cosines: up from `start_factor` to 1 over `warmup_share` of the
+    updates, then down to `final_factor`; Adam's betas stay as they are.
+    """
+
+    kind: Literal["one_cycle"] = "one_cycle"
+    steps: int = Field(ge=2)
+    warmup_share: float = Field(default=0.3, gt=0.0, lt=1.0)
+    start_factor: float = Field(default=0.04, ge=0.0, le=1.0)
+    final_factor: float = Field(default=4e-6, ge=0.0, le=1.0)
+
+    def factor(self, step: int, epoch: int) -> float:
+        """Factor for the step-th update (from 0)."""
+        peak = max(1.0, self.warmup_share * self.steps - 1.0)
+        if step < peak:
+            return _half_cosine(self.start_factor, 1.0, step / peak)
+        return _half_cosine(1.0, self.final_factor, (step - peak) / max(1.0, self.steps - 1.0 - peak))
+
+
+def _half_cosine(start: float, stop: float, progress: float) -> float:
+    """From start to stop as progress goes from 0 to 1; stop ever after."""
+    return stop + (start - stop) * 0.5 * (1.0 + math.cos(math.pi * min(1.0, progress)))
+
+
+_Plain = Annotated[
+    ConstantSchedule
+    | LinearPoseAugSchedule
+    | CosineSchedule
+    | ExponentialSchedule
+    | StepSchedule
+    | OneCycleSchedule,
+    Field(discriminator="kind"),
+]
+
+
+class WarmupSchedule(_Schedule):
+    """A linear rise over the first updates, times another schedule, which is not delayed by it."""
+
+    kind: Literal["warmup"] = "warmup"
+    steps: int = Field(ge=1)
+    then: _Plain = ConstantSchedule()
+
+    def factor(self, step: int, epoch: int) -> float:
+        """Factor for the step-th update (from 0) in the epoch-th epoch (from 0)."""
+        return min(1.0, (step + 1) / self.steps) * self.then.factor(step, epoch)
+
+
 Schedule = Annotated[
-    ConstantSchedule | LinearPoseAugSchedule | CosineSchedule | ExponentialSchedule,
+    ConstantSchedule
+    | LinearPoseAugSchedule
+    | CosineSchedule
+    | ExponentialSchedule
+    | StepSchedule
+    | OneCycleSchedule
+    | WarmupSchedule,
     Field(discriminator="kind"),
 ]

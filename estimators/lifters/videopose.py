@@ -115,6 +115,7 @@ class VideoPoseLifter(Lifter):
     def __init__(self, settings: VideoPoseSettings, skeleton: Skeleton) -> None:
         super().__init__(skeleton, receptive_field=prod(settings.kernel_widths))
         self.settings = settings
+        self.causal = settings.causal
         channels, dropout = settings.channels, settings.dropout
         first, *rest = settings.kernel_widths
         self.expand = MixingBlock(2 * skeleton.n_joints, channels, first, dropout)
@@ -133,6 +134,14 @@ class VideoPoseLifter(Lifter):
         if self.settings.predict_root:
             return joints_m - joints_m[..., root : root + 1, :]
         return insert_root(joints_m, root)
+
+    def lift_for_loss(self, keypoints_screen: Tensor) -> Tensor:
+        """As `lift`, with the network's own output for the root where it has one: VideoPose3D trains it towards zero."""
+        if not self.settings.predict_root:
+            return self.lift(keypoints_screen)
+        if keypoints_screen.ndim == 3:
+            return self.network(keypoints_screen.unsqueeze(1)).squeeze(1)
+        return self.network(keypoints_screen)
 
     def network(self, keypoints_screen: Tensor) -> Tensor:
         """(B, T, J, 2) -> (B, T', J or J-1, 3): the published network's own output."""
