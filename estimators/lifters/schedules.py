@@ -48,7 +48,7 @@ class CosineSchedule(_Schedule):
 
 
 class ExponentialSchedule(_Schedule):
-    """decay ** (progress / period), in updates (SemGCN, PoseAug pretraining) or epochs (VideoPose3D)."""
+    """decay ** (progress / period), in updates or epochs (VideoPose3D)."""
 
     kind: Literal["exponential"] = "exponential"
     decay: float = Field(default=0.96, gt=0.0, le=1.0)
@@ -60,6 +60,22 @@ class ExponentialSchedule(_Schedule):
         """Factor for the step-th update or epoch-th epoch (both from 0)."""
         progress = (step if self.unit == "step" else epoch) / self.period
         return self.decay ** (math.floor(progress) if self.staircase else progress)
+
+
+class ReleasedExponentialSchedule(_Schedule):
+    """SemGCN's decay as released (PoseAug's pretraining copies it): decay ** (n / period) at the n-th update from 1, but
+    looked up only at n = 1 and at whole periods, so the rate stands still in between.
+    """
+
+    kind: Literal["exponential_released"] = "exponential_released"
+    decay: float = Field(default=0.96, gt=0.0, le=1.0)
+    period: int = Field(default=100_000, ge=1)
+
+    def factor(self, step: int, epoch: int) -> float:
+        """Factor for the step-th update (from 0)."""
+        update = step + 1
+        looked_up = max(1, update // self.period * self.period)
+        return self.decay ** (looked_up / self.period)
 
 
 class StepSchedule(_Schedule):
@@ -105,6 +121,7 @@ _Plain = Annotated[
     | LinearPoseAugSchedule
     | CosineSchedule
     | ExponentialSchedule
+    | ReleasedExponentialSchedule
     | StepSchedule
     | OneCycleSchedule,
     Field(discriminator="kind"),
@@ -128,6 +145,7 @@ Schedule = Annotated[
     | LinearPoseAugSchedule
     | CosineSchedule
     | ExponentialSchedule
+    | ReleasedExponentialSchedule
     | StepSchedule
     | OneCycleSchedule
     | WarmupSchedule,
