@@ -17,7 +17,7 @@ from pipelines.progress import Progress
 from storage.commit import UnitCommit
 from storage.packed_commits import PackedCommits
 
-FailureKind = Literal["raised", "transient", "whole_unit", "died", "timed_out", "lost"]
+FailureKind = Literal["raised", "transient", "whole_unit", "no_room", "died", "timed_out", "lost"]
 
 
 @dataclass(frozen=True)
@@ -26,8 +26,8 @@ class Failure:
 
     Attributes:
         kind: "raised" by the stage; "transient" (an OSError: retried); "whole_unit" (a UnitError: not
-            searched for rows); the worker "died"; it "timed_out" and was ended; or a whole node, or what an
-            earlier stage had made, was "lost", which blames nobody.
+            searched for rows); "no_room" (a StoreFullError: ends the run); the worker "died"; it "timed_out"
+            and was ended; or a whole node, or what an earlier stage had made, was "lost", which blames nobody.
         error_class: Name of the exception, or of the loss, such as "ActorDiedError".
         message: One line.
         traceback: The whole traceback, or "".
@@ -183,7 +183,7 @@ class Executor(Protocol):
             BadRowError: on the first bad row, if the policy is "fail".
             TooManyBadRowsError: if the policy's limit is passed.
             StageSetupError: if `setup` fails again and again.
-            PoolError: if workers cannot be placed.
+            PoolError: if workers cannot be placed, or a unit finds no room to write.
             JobStoppedError: if the job was asked to stop; what is committed stays.
         """
         ...

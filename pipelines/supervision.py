@@ -5,6 +5,7 @@ Rules:
   unit is a suspect: it runs alone, with nothing else in flight. If the worker dies again, the unit is
   searched for the row.
 - An exception of the stage is searched for its row at once. Transient errors (OSError) are tried again first.
+- A unit that finds no room to write ends the run: it would be found full again, and every other unit after it.
 - A search that finds no row after deaths clears the unit: it is tried again, `max_attempts` searches in all.
 - A node that is lost, or what it held, blames nobody: the unit goes back to the queue, with backoff.
 - Bad rows found, the unit is run again without them and committed once, under its own id.
@@ -186,9 +187,12 @@ class Supervisor:
 
         Raises:
             BadRowError: if a row is found bad and the policy is "fail".
+            PoolError: if there is no room to write.
             TooManyBadRowsError: if the policy's limit is passed.
         """
         case = self._land(task)
+        if failure.kind == "no_room":
+            raise PoolError(_no_room(case.unit, failure))
         if failure.kind in ("died", "timed_out"):
             self.report.workers_lost += 1
         if failure.kind == "lost" and case.losses < self.retry.max_losses:
@@ -310,6 +314,13 @@ class Supervisor:
                 f"the first {len(self.report.failed)} units all failed, none was done; the last, "
                 f"{case.unit.unit_id}: {failure}\n{failure.traceback}".rstrip()
             )
+
+
+def _no_room(unit: Unit, failure: Failure) -> str:
+    return (
+        f"unit {unit.unit_id}: {failure}; the run ends here, since no other unit would find room either; it goes on "
+        f"from here when it is run again\n{failure.traceback}".rstrip()
+    )
 
 
 def _reworded(first: Failure | None, words: str) -> Failure:

@@ -22,6 +22,7 @@ from pipelines.micro_batch import (
 from pipelines.stage_chain import RowRange
 from pipelines.supervision import Task
 from storage.commit import UnitCommit
+from storage.errors import StoreFullError
 
 
 @dataclass(frozen=True)
@@ -38,10 +39,13 @@ class Outcome:
 
 
 def failure_of(error: Exception) -> Failure:
-    """The failure that an exception stands for. A GPU without memory may have some later, or elsewhere."""
+    """The failure that an exception stands for. A GPU without memory may have some later, or elsewhere; a disk
+    that is full stays full until somebody makes room."""
     kind: FailureKind = "raised"
     if isinstance(error, UnitError):
         kind = "whole_unit"
+    elif isinstance(error, StoreFullError):
+        kind = "no_room"
     elif (isinstance(error, OSError) and not isinstance(error, FileNotFoundError)) or is_gpu_memory_error(
         error
     ):

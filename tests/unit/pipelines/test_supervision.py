@@ -56,6 +56,22 @@ def test_all_units_are_committed_once() -> None:
     assert boss.next_task(0.0) is None
 
 
+@pytest.mark.parametrize("searching", [False, True])
+def test_no_room_to_write_ends_the_run_at_once(searching: bool) -> None:
+    boss = supervisor(3)
+    done = start(boss)
+    boss.record_commit(done, commit(done))
+    task = start(boss)
+    if searching:
+        boss.record_failure(task, RAISED, 0.0)
+        task = start(boss)
+        assert task.action == "probe"
+    with pytest.raises(PoolError, match=r"unit u1: StoreFullError: disk full; the run ends here.*run again"):
+        boss.record_failure(task, Failure("no_room", "StoreFullError", "disk full"), 0.0)
+    assert boss.report.retries == {}
+    assert [commit.unit_id for commit in boss.report.commits] == ["u0"]
+
+
 def test_a_death_comes_back_after_backoff_and_twice_as_late_the_second_time() -> None:
     boss = supervisor(1)
     boss.record_failure(start(boss), DIED, 10.0)

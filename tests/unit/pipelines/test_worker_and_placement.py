@@ -13,7 +13,7 @@ from pipelines.supervision import Task
 from pipelines.worker import StageWorker, failure_of
 from poses.batch import PoseBatch
 from poses.skeleton import load_skeleton
-from storage.errors import ShardError, StoreError
+from storage.errors import ShardError, StoreError, StoreFullError
 
 
 @pytest.mark.parametrize(
@@ -23,6 +23,7 @@ from storage.errors import ShardError, StoreError
         (ShardError("bad"), "raised"),
         (UnitError("damaged"), "whole_unit"),
         (StoreError("slow down"), "transient"),
+        (StoreFullError("no room"), "no_room"),
         (FileNotFoundError("gone"), "raised"),
     ],
 )
