@@ -1,6 +1,7 @@
 """What every 2D-to-3D lifter is: screen keypoints in, root-relative metres out, the root exactly zero."""
 
 from abc import ABC, abstractmethod
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -10,6 +11,8 @@ from poses.skeleton import Skeleton
 
 SCREEN_LIMIT = 10.0
 """Screen coordinates lie around [-1, 1]; values beyond this limit can only be pixels."""
+Output = Literal["poses", "loss", "sequence"]
+"""What `forward` is asked for."""
 
 
 class Lifter(nn.Module, ABC):
@@ -35,12 +38,14 @@ class Lifter(nn.Module, ABC):
         self.skeleton = skeleton
         self.receptive_field = receptive_field
 
-    def forward(self, keypoints_screen: Tensor) -> Tensor:
+    def forward(self, keypoints_screen: Tensor, output: Output = "poses") -> Tensor:
         """Lift 2D keypoints to 3D.
 
         Args:
             keypoints_screen: (B, T, J, 2) screen coordinates, T >= receptive field; single-frame lifters also
                 take (B, J, 2).
+            output: What is wanted: `lift`'s poses, what a training loss compares (`lift_for_loss`), or a pose for every
+                frame of any T (`lift_sequence`).
 
         Returns:
             (B, T - receptive_field + 1, J, 3) joints relative to the root, metres, camera axes; (B, J, 3) for
@@ -49,8 +54,11 @@ class Lifter(nn.Module, ABC):
         Raises:
             LifterInputError: on a wrong shape, or values that are pixels or not finite.
         """
-        check_keypoints(keypoints_screen, self.skeleton, self.receptive_field, self.takes_confidence)
-        return self.lift(keypoints_screen)
+        least_frames = 1 if output == "sequence" else self.receptive_field
+        check_keypoints(keypoints_screen, self.skeleton, least_frames, self.takes_confidence)
+        if output == "sequence":
+            return self.lift_sequence(keypoints_screen)
+        return self.lift(keypoints_screen) if output == "poses" else self.lift_for_loss(keypoints_screen)
 
     @abstractmethod
     def lift(self, keypoints_screen: Tensor) -> Tensor:

@@ -77,7 +77,8 @@ class LifterTrainer:
 
         Args:
             keypoints_screen: (B, J, 2) or (B, T, J, 2) screen coordinates.
-            joints_root_m: Targets in the shape of the lifter's output, root-relative metres.
+            joints_root_m: Targets, root-relative metres, in the shape of the lifter's output, or one per input frame:
+                the whole sequence is lifted then.
             weight: (B,) weight of each sample; its mean need not be 1.
 
         Returns:
@@ -87,7 +88,10 @@ class LifterTrainer:
             LifterInputError: if input and target do not fit, or the loss is not finite.
         """
         self.lifter.train()
-        loss = self._loss(self.lifter(keypoints_screen), joints_root_m, weight)
+        temporal = joints_root_m.ndim == 4 and self.lifter.receptive_field > 1
+        whole = temporal and joints_root_m.shape[1] == keypoints_screen.shape[1]
+        outputs = self.lifter(keypoints_screen, "sequence" if whole else "loss")
+        loss = self._loss(outputs, joints_root_m, weight)
         value = float(loss.detach())
         if value != value or value in (float("inf"), float("-inf")):
             raise LifterInputError(

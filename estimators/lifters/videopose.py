@@ -136,7 +136,7 @@ class VideoPoseLifter(Lifter):
         return insert_root(joints_m, root)
 
     def lift_for_loss(self, keypoints_screen: Tensor) -> Tensor:
-        """As `lift`, with the network's own output for the root where it has one: VideoPose3D trains it towards zero."""
+        """As `lift`, but with the network's own output for the root, which VideoPose3D trains towards zero."""
         if not self.settings.predict_root:
             return self.lift(keypoints_screen)
         if keypoints_screen.ndim == 3:
