@@ -34,7 +34,9 @@ class SeededDropout(nn.Module):
         levels = words.view(torch.int16)[: values.numel()].view(values.shape)
         mask = (levels >= dropped - _LEVELS // 2).to(values.dtype)
         scale = _LEVELS / (_LEVELS - dropped)
-        if values.dtype != torch.float32:  # half precision would round the scale itself, the same way every time
+        if (
+            values.dtype != torch.float32
+        ):  # half precision would round the scale itself, the same way every time
             return values * mask * scale
         return values * mask.mul_(scale)
 
