@@ -1,4 +1,9 @@
-"""Training of one lifter, step by step; its state is flat tensors and JSON, and resumes bit for bit."""
+"""Training of one lifter, step by step; its state is flat tensors and JSON, and resumes bit for bit.
+
+With a precision of half width the forward pass runs under autocast; weights, gradients, moments, averages and the loss
+itself stay float32, and so does `predict`: an estimate does not depend on how its lifter was trained. Several
+processes train one lifter together when each is given its `Replicas`.
+"""
 
 from collections.abc import Mapping
 from typing import Any, Literal
@@ -9,11 +14,13 @@ from torch import Tensor
 from torch.func import functional_call
 
 from estimators.checkpoints import load_module_state, pack, unpack
+from estimators.data_parallel import Replicas
 from estimators.dropout import set_dropout_generator
 from estimators.errors import CheckpointError, LifterInputError
 from estimators.lifters.contract import Lifter
 from estimators.lifters.schedules import ConstantSchedule, Schedule
 from estimators.optimizer_state import adam_state, generator_state, load_adam_state, load_generator_state
+from poses.identity import stable_id
 
 
 class LifterTrainerSettings(BaseModel):
@@ -27,10 +34,15 @@ class LifterTrainerSettings(BaseModel):
     learning_rate: float = Field(default=1e-4, gt=0.0)
     betas: tuple[float, float] = (0.9, 0.999)
     amsgrad: bool = False
+    weight_decay: float = Field(default=0.0, ge=0.0, description="decoupled from the gradient, as in AdamW")
     schedule: Schedule = ConstantSchedule()
     grad_clip_norm: float | None = Field(default=1.0, gt=0.0)
     ema_decay: float | None = Field(
         default=None, gt=0.0, lt=1.0, description="average of the weights for predict"
+    )
+    precision: Literal["float32", "bfloat16", "float16"] = Field(
+        default="float32",
+        description="of activations in training; float16 scales the loss and skips updates that overflow",
     )
     predict_batch: int = Field(default=512, ge=1, description="rows per forward pass in predict")
 
@@ -42,23 +54,35 @@ class LifterTrainer:
         settings: Loss, rate and schedule.
         lifter: The network; trained in place.
         seed: Of dropout.
+        replicas: This process among those that train the lifter together; every one of them calls `step` with rows
+            of its own, as many as the others. None: there is only this one.
     """
 
-    def __init__(self, settings: LifterTrainerSettings, lifter: Lifter, seed: int = 0) -> None:
+    def __init__(
+        self,
+        settings: LifterTrainerSettings,
+        lifter: Lifter,
+        seed: int = 0,
+        replicas: Replicas | None = None,
+    ) -> None:
         self.settings = settings
         self.lifter = lifter
         self.steps = 0
         self.epoch = 0
+        self._seed, self._replicas = seed, replicas
         self._device = next(lifter.parameters()).device
         self._generator = torch.Generator(device=self._device).manual_seed(seed)
         set_dropout_generator(lifter, self._generator)
-        self._optimizer = torch.optim.Adam(
+        optimizer = torch.optim.AdamW if settings.weight_decay else torch.optim.Adam
+        self._optimizer = optimizer(
             lifter.parameters(),
             lr=settings.learning_rate,
             betas=settings.betas,
             amsgrad=settings.amsgrad,
+            weight_decay=settings.weight_decay,
             fused=True,
         )
+        self._scaler = torch.amp.GradScaler(self._device.type, enabled=settings.precision == "float16")
         self._average: dict[str, Tensor] | None = None
         if settings.ema_decay is not None:
             self._average = {name: value.detach().clone() for name, value in lifter.state_dict().items()}
@@ -88,24 +112,22 @@ class LifterTrainer:
             LifterInputError: if input and target do not fit, or the loss is not finite.
         """
         self.lifter.train()
+        self._seed_replica()
         temporal = joints_root_m.ndim == 4 and self.lifter.receptive_field > 1
         whole = temporal and joints_root_m.shape[1] == keypoints_screen.shape[1]
-        outputs = self.lifter(keypoints_screen, "sequence" if whole else "loss")
-        loss = self._loss(outputs, joints_root_m, weight)
-        value = float(loss.detach())
+        with self._autocast():
+            outputs = self.lifter(keypoints_screen, "sequence" if whole else "loss")
+        loss = self._loss(outputs.to(joints_root_m.dtype), joints_root_m, weight)
+        self._optimizer.zero_grad(set_to_none=True)
+        self._scaler.scale(loss).backward()
+        value = self._shared_loss(loss)
         if value != value or value in (float("inf"), float("-inf")):
             raise LifterInputError(
                 f"lifter training: loss {value} at update {self.steps}, wanted a finite number; look for "
                 f"NaN targets "
                 "or lower the learning rate"
             )
-        self._optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        if self.settings.grad_clip_norm is not None:
-            torch.nn.utils.clip_grad_norm_(self.lifter.parameters(), self.settings.grad_clip_norm)
-        for group in self._optimizer.param_groups:
-            group["lr"] = self.learning_rate
-        self._optimizer.step()
+        self._update()
         self.steps += 1
         self._update_average()
         return value
@@ -138,7 +160,15 @@ class LifterTrainer:
         }
         if self._average is not None:
             parts["average"] = {name: value.clone() for name, value in self._average.items()}
-        return pack(**parts), {"steps": self.steps, "epoch": self.epoch}
+        scalars: dict[str, Any] = {"steps": self.steps, "epoch": self.epoch}
+        if self._scaler.is_enabled():
+            scalars["loss_scale"] = self._scaler.state_dict()
+        return pack(**parts), scalars
+
+    def evaluation_state(self) -> dict[str, Tensor]:
+        """Copies of the weights that `predict` uses: the average where there is one, else the lifter's own."""
+        state = self.lifter.state_dict() if self._average is None else self._average
+        return {name: value.detach().clone() for name, value in state.items()}
 
     def load_state_dict(self, tensors: Mapping[str, Tensor], scalars: Mapping[str, Any]) -> None:
         """Continue from `state_dict`'s values; the following steps are those of an uninterrupted run.
@@ -159,6 +189,43 @@ class LifterTrainer:
         if self._average is not None:
             self._average = {name: average[name].to(self._device).clone() for name in self._average}
         self.steps, self.epoch = int(scalars["steps"]), int(scalars["epoch"])
+        if self._scaler.is_enabled():
+            if "loss_scale" not in scalars:
+                raise CheckpointError(
+                    "lifter trainer state has no loss scale, which precision float16 wants; resume with the precision "
+                    "of the checkpoint"
+                )
+            self._scaler.load_state_dict(dict(scalars["loss_scale"]))
+
+    def _autocast(self) -> torch.autocast:
+        """Half precision for the forward pass, if the settings want it."""
+        precision = self.settings.precision
+        if precision == "float32":
+            return torch.autocast(self._device.type, enabled=False)
+        return torch.autocast(self._device.type, dtype=getattr(torch, precision))
+
+    def _seed_replica(self) -> None:
+        """Dropout of one of several replicas is a function of (seed, step, rank), so there is nothing to save."""
+        if self._replicas is not None:
+            key = stable_id("lifter.dropout", self._seed, self.steps, self._replicas.rank)
+            self._generator.manual_seed(key % 2**31)
+
+    def _shared_loss(self, loss: Tensor) -> float:
+        """The loss of the whole batch; with replicas the gradients become those of the whole batch, too."""
+        if self._replicas is not None:
+            loss = self._replicas.average_gradients(list(self.lifter.parameters()), loss)
+        return float(loss.detach())
+
+    def _update(self) -> None:
+        """Clip the gradients and take the optimiser's step."""
+        if self._scaler.is_enabled():
+            self._scaler.unscale_(self._optimizer)
+        if self.settings.grad_clip_norm is not None:
+            torch.nn.utils.clip_grad_norm_(self.lifter.parameters(), self.settings.grad_clip_norm)
+        for group in self._optimizer.param_groups:
+            group["lr"] = self.learning_rate
+        self._scaler.step(self._optimizer)
+        self._scaler.update()
 
     def _loss(self, predicted: Tensor, joints_root_m: Tensor, weight: Tensor | None) -> Tensor:
         if predicted.shape != joints_root_m.shape:
