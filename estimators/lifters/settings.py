@@ -1,24 +1,29 @@
 """Choice of a lifter by settings."""
 
+from collections.abc import Callable
 from typing import Annotated
 
 import torch
 from pydantic import Field
 
 from estimators.lifters.contract import Lifter
+from estimators.lifters.dual_stream import DualStreamLifter, DualStreamSettings
 from estimators.lifters.simple_baseline import SimpleBaselineLifter, SimpleBaselineSettings
 from estimators.lifters.videopose import VideoPoseLifter, VideoPoseSettings
 from poses.skeleton import Skeleton
 
-LifterSettings = Annotated[SimpleBaselineSettings | VideoPoseSettings, Field(discriminator="kind")]
+AnyLifterSettings = SimpleBaselineSettings | VideoPoseSettings | DualStreamSettings
+LifterSettings = Annotated[AnyLifterSettings, Field(discriminator="kind")]
 """Settings of any lifter; `kind` says which."""
 
-_LIFTERS = {"simple_baseline": SimpleBaselineLifter, "videopose": VideoPoseLifter}
+_LIFTERS: dict[str, Callable[..., Lifter]] = {
+    "simple_baseline": SimpleBaselineLifter,
+    "videopose": VideoPoseLifter,
+    "dual_stream": DualStreamLifter,
+}
 
 
-def build_lifter(
-    settings: SimpleBaselineSettings | VideoPoseSettings, skeleton: Skeleton, seed: int | None = None
-) -> Lifter:
+def build_lifter(settings: AnyLifterSettings, skeleton: Skeleton, seed: int | None = None) -> Lifter:
     """A lifter with fresh weights.
 
     Args:

@@ -156,7 +156,7 @@ class VideoPoseLifter(Lifter):
             hidden = residual + self.layers[2 * block + 1](mixed, 1, strided)
             dilation *= width
         joints = self.shrink(hidden, 1, strided)
-        return joints.view(*joints.shape[:2], -1, 3)
+        return joints.unflatten(-1, (joints.shape[-1] // 3, 3))
 
     def _residual(self, hidden: Tensor, width: int, dilation: int, strided: bool) -> Tensor:
         centre = width - 1 if self.settings.causal else width // 2

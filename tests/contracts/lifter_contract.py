@@ -84,6 +84,31 @@ class LifterContract:
         with pytest.raises(LifterInputError, match=r"2 coordinates that are NaN"):
             lifter(keypoints)
 
+    def test_fewer_frames_than_the_receptive_field_are_refused(self, lifter: Lifter) -> None:
+        keypoints = self.keypoints(lifter, 2)[:, 1:]
+        with pytest.raises(LifterInputError, match=f"T >= {lifter.receptive_field}, got shape.*pad the clip"):
+            lifter(keypoints)
+
+    def test_an_empty_batch_gives_an_empty_batch(self, lifter: Lifter) -> None:
+        joints_root_m = lifter(self.keypoints(lifter, 0, extra_frames=1))
+        assert joints_root_m.shape == (0, 2, lifter.skeleton.n_joints, 3)
+
+    def test_a_sequence_has_a_pose_for_every_frame(self, lifter: Lifter) -> None:
+        frames = lifter.receptive_field
+        keypoints = self.keypoints(lifter, 2)
+        whole = lifter(keypoints, "sequence")
+        assert whole.shape == (2, frames, lifter.skeleton.n_joints, 3)
+        chosen = frames - 1 if lifter.causal else frames // 2
+        torch.testing.assert_close(whole[:, chosen : chosen + 1], lifter(keypoints), atol=1e-5, rtol=1e-4)
+        assert lifter(keypoints[:, :1], "sequence").shape == (2, 1, lifter.skeleton.n_joints, 3)
+
+    def test_a_pose_does_not_see_beyond_its_window(self, lifter: Lifter) -> None:
+        keypoints = self.keypoints(lifter, 2, extra_frames=2)
+        changed = keypoints.clone()
+        changed[:, -1] += 0.1
+        assert torch.equal(lifter(keypoints)[:, 0], lifter(changed)[:, 0])
+        assert not torch.equal(lifter(keypoints)[:, -1], lifter(changed)[:, -1])
+
     def test_published_state_round_trip(self, lifter: Lifter, settings, skeleton: Skeleton) -> None:
         other = build_lifter(settings, skeleton, seed=99).eval()
         keypoints = self.keypoints(lifter, 2)

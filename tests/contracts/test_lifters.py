@@ -1,7 +1,10 @@
 """Every lifter keeps the lifter contract."""
 
 import pytest
+import torch
 
+from estimators.lifters.contract import Lifter
+from estimators.lifters.dual_stream import DualStreamSettings
 from estimators.lifters.simple_baseline import SimpleBaselineSettings
 from estimators.lifters.videopose import VideoPoseSettings
 from tests.contracts.lifter_contract import LifterContract
@@ -31,3 +34,33 @@ class TestVideoPoseCausal(LifterContract):
     @pytest.fixture
     def settings(self) -> VideoPoseSettings:
         return VideoPoseSettings(channels=32, kernel_widths=(3, 5), causal=True)
+
+
+class _DualStreamContract(LifterContract):
+    def test_confidence_as_third_coordinate_is_refused(self, lifter: Lifter) -> None:
+        """Not refused: this network takes it, and no confidence means full confidence."""
+        keypoints = self.keypoints(lifter, 2)
+        sure = torch.cat([keypoints, torch.ones_like(keypoints[..., :1])], dim=-1)
+        assert torch.equal(lifter(sure), lifter(keypoints))
+        sure[..., 2] = 0.2
+        assert not torch.equal(lifter(sure), lifter(keypoints))
+
+
+class TestDualStreamTemporal(_DualStreamContract):
+    skeleton_name = "h36m_17"
+
+    @pytest.fixture
+    def settings(self) -> DualStreamSettings:
+        return DualStreamSettings(window=5, features=16, heads=2, layers=2, dropout=0.1)
+
+
+class TestDualStreamCausal(_DualStreamContract):
+    @pytest.fixture
+    def settings(self) -> DualStreamSettings:
+        return DualStreamSettings(window=3, features=16, heads=2, layers=2, dropout=0.1, causal=True)
+
+
+class TestDualStreamSingleFrame(_DualStreamContract):
+    @pytest.fixture
+    def settings(self) -> DualStreamSettings:
+        return DualStreamSettings(window=1, features=16, heads=2, layers=2, dropout=0.1)
