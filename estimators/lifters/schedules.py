@@ -63,7 +63,7 @@ class ExponentialSchedule(_Schedule):
 
 
 class ReleasedExponentialSchedule(_Schedule):
-    """SemGCN's decay as released (PoseAug's pretraining copies it): decay ** (n / period) at the n-th update from 1, but
+    """SemGCN's decay as released, in PoseAug's pretraining too: decay ** (n / period) at the n-th update from 1, but
     looked up only at n = 1 and at whole periods, so the rate stands still in between.
     """
 

@@ -18,6 +18,7 @@ from estimators.data_parallel import Replicas
 from estimators.dropout import set_dropout_generator
 from estimators.errors import CheckpointError, LifterInputError
 from estimators.lifters.contract import Lifter
+from estimators.lifters.losses import LossName, loss_per_sample
 from estimators.lifters.schedules import ConstantSchedule, Schedule
 from estimators.optimizer_state import adam_state, generator_state, load_adam_state, load_generator_state
 from poses.identity import stable_id
@@ -28,9 +29,7 @@ class LifterTrainerSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    loss: Literal["mse", "l2"] = Field(
-        default="mse", description="mean squared coordinate, or mean joint distance"
-    )
+    loss: LossName = Field(default="mse", description="see estimators.lifters.losses")
     learning_rate: float = Field(default=1e-4, gt=0.0)
     betas: tuple[float, float] = (0.9, 0.999)
     amsgrad: bool = False
@@ -233,11 +232,7 @@ class LifterTrainer:
                 f"lifter training: targets of shape {list(joints_root_m.shape)} for predictions of shape "
                 f"{list(predicted.shape)}; give one root-relative pose per output frame"
             )
-        error = predicted - joints_root_m
-        if self.settings.loss == "mse":
-            per_sample = error.square().flatten(1).mean(1)
-        else:
-            per_sample = torch.linalg.vector_norm(error, dim=-1).flatten(1).mean(1)
+        per_sample = loss_per_sample(self.settings.loss, predicted, joints_root_m, self.lifter.skeleton)
         return per_sample.mean() if weight is None else (per_sample * weight).mean()
 
     def _update_average(self) -> None:

@@ -16,6 +16,12 @@ def rule_a_tensor(key: str, shape: tuple[int, ...]) -> torch.Tensor:
     batch_norm_weight = key.endswith("weight") and len(shape) == 1
     if key.endswith("running_var") or batch_norm_weight:
         values = 0.5 + random.random_sample(shape)
+        if key.endswith("W.1.weight"):  # of a non-local block
+            values = 0.2 * values
+    elif key.endswith(".e"):
+        values = random.standard_normal(shape)
+    elif key.endswith(".W"):
+        values = random.standard_normal(shape) * math.sqrt(2 / shape[1])
     elif key.endswith(("running_mean", "bias")):
         values = 0.1 * random.standard_normal(shape)
     else:

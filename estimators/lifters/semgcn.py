@@ -1,0 +1,138 @@
+"""SemGCN lifter (Zhao et al. 2019, arXiv 1904.03345): residual semantic graph convolutions, non-local blocks between.
+
+The network predicts every joint, the root too, and the released code trains all of them towards root-relative targets;
+`lift_for_loss` gives that output, `lift` subtracts the predicted root. State-dict names are those of the published
+checkpoints but for the non-local blocks: the released attribute `nonlocal` is a keyword now, so `to_published_state`
+writes it and `from_published_state` takes it as well as the forks' `non_local`.
+Without non-local blocks this is also PoseAug's `gcn`; with `graph: plain` the paper's ResGCN baseline.
+"""
+
+from typing import Literal
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor, nn
+
+from estimators.dropout import SeededDropout
+from estimators.lifters.contract import Lifter
+from estimators.lifters.graph_convolution import GRAPHS
+from estimators.lifters.graph_nonlocal import GraphNonLocal
+from estimators.lifters.joint_graphs import JointGroups, check_groups, joint_groups
+from estimators.lifters.published_state import load_published
+from poses.skeleton import Skeleton
+
+_PUBLISHED_SEGMENT, _OWN_SEGMENT = ".nonlocal.", ".non_local."
+
+
+class SemGCNSettings(BaseModel):
+    """Shape of a SemGCN lifter; the defaults are the released local network."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kind: Literal["semgcn"] = "semgcn"
+    channels: int = Field(default=128, ge=2, multiple_of=2)
+    blocks: int = Field(default=4, ge=1, description="residual blocks of two graph convolutions")
+    graph: Literal["shared", "channel_wise", "plain"] = Field(
+        default="shared",
+        description="learned adjacency for all channels (released), one for each channel (Eq. 3), or fixed (ResGCN)",
+    )
+    non_local: bool = Field(
+        default=False, description="a non-local block after the input and every residual block"
+    )
+    joint_groups: JointGroups | None = Field(
+        default=None,
+        description="joints pooled together in non-local blocks; derived from the skeleton if not given",
+    )
+    dropout: float = Field(default=0.0, ge=0.0, lt=1.0)
+
+
+class GraphBlock(nn.Module):
+    """Graph convolution, BatchNorm over all joints, ReLU, dropout."""
+
+    def __init__(self, inputs: int, settings: SemGCNSettings, skeleton: Skeleton) -> None:
+        super().__init__()
+        self.gconv = GRAPHS[settings.graph](inputs, settings.channels, skeleton)
+        self.bn = nn.BatchNorm1d(settings.channels)
+        self.dropout = SeededDropout(settings.dropout)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(B, J, in) -> (B, J, channels)."""
+        mixed = self.gconv(features)
+        normed = self.bn(mixed.flatten(0, 1)).view_as(mixed)
+        return self.dropout(torch.relu_(normed))
+
+
+class ResidualGraphBlock(nn.Module):
+    """x + two graph blocks; no activation after the sum."""
+
+    def __init__(self, settings: SemGCNSettings, skeleton: Skeleton) -> None:
+        super().__init__()
+        self.gconv1 = GraphBlock(settings.channels, settings, skeleton)
+        self.gconv2 = GraphBlock(settings.channels, settings, skeleton)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(B, J, C) -> (B, J, C)."""
+        return features + self.gconv2(self.gconv1(features))
+
+
+class NonLocalStep(nn.Module):
+    """A non-local block under the name that the checkpoints give it."""
+
+    def __init__(self, settings: SemGCNSettings, skeleton: Skeleton) -> None:
+        super().__init__()
+        groups = settings.joint_groups or joint_groups(skeleton)
+        self.non_local = GraphNonLocal(settings.channels, groups, skeleton)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(B, J, C) -> (B, J, C)."""
+        return self.non_local(features)
+
+
+class SemGCNLifter(Lifter):
+    """Single-frame graph network; see the module's text."""
+
+    def __init__(self, settings: SemGCNSettings, skeleton: Skeleton) -> None:
+        super().__init__(skeleton, receptive_field=1)
+        if settings.joint_groups is not None:
+            check_groups(settings.joint_groups, skeleton)
+        self.settings = settings
+        first: list[nn.Module] = [GraphBlock(2, settings, skeleton)]
+        rest: list[nn.Module] = []
+        for steps in (first, *[rest] * settings.blocks):
+            if steps is rest:
+                steps.append(ResidualGraphBlock(settings, skeleton))
+            if settings.non_local:
+                steps.append(NonLocalStep(settings, skeleton))
+        self.gconv_input = nn.Sequential(*first)
+        self.gconv_layers = nn.Sequential(*rest)
+        self.gconv_output = GRAPHS[settings.graph](settings.channels, 3, skeleton)
+
+    def lift(self, keypoints_screen: Tensor) -> Tensor:
+        """(..., J, 2) screen -> (..., J, 3) metres, root-relative."""
+        joints_m = self.lift_for_loss(keypoints_screen)
+        root = self.skeleton.root_index
+        return joints_m - joints_m[..., root : root + 1, :]
+
+    def lift_for_loss(self, keypoints_screen: Tensor) -> Tensor:
+        """(..., J, 2) screen -> (..., J, 3) metres: every joint as predicted, the root too."""
+        flat = keypoints_screen.reshape(-1, *keypoints_screen.shape[-2:])
+        return self.network(flat).view(*keypoints_screen.shape[:-1], 3)
+
+    def network(self, keypoints_screen: Tensor) -> Tensor:
+        """(B, J, 2) -> (B, J, 3): the published network's own output."""
+        return self.gconv_output(self.gconv_layers(self.gconv_input(keypoints_screen)))
+
+    def to_published_state(self) -> dict[str, Tensor]:
+        """State dict with the released names."""
+        return {
+            name.replace(_OWN_SEGMENT, _PUBLISHED_SEGMENT): value for name, value in self.state_dict().items()
+        }
+
+    def from_published_state(self, state: dict[str, Tensor]) -> None:
+        """Load a published state dict, its non-local blocks named `nonlocal` or `non_local`.
+
+        Raises:
+            CheckpointError: if names or shapes are not those of this network.
+        """
+        own = {name.replace(_PUBLISHED_SEGMENT, _OWN_SEGMENT): value for name, value in state.items()}
+        load_published(self, own, "SemGCN", "channels, blocks, graph and non_local")
