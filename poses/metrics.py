@@ -1,5 +1,9 @@
 """Errors of estimated poses, one number per pose; how they are averaged is a protocol's business.
 
+`mpjpe_mm` is the papers' protocol 1 (P1), `pa_mpjpe_mm` their protocol 2 (P2). `pa_mpjpe_reflection_mm` is what
+RepNet's released code prints in P2's place: a mirrored pose counts as right there, so it is never more than P2, often
+less, and stands only under its own name.
+
 Poses are root-relative metres; results are millimetres or fractions. Sources: MPJPE and its variants as in
 Human3.6M and VideoPose3D; PCK and AUC as in MPI-INF-3DHP; object keypoint similarity as in COCO.
 """
@@ -37,6 +41,13 @@ def pa_mpjpe_mm(predicted_m: Float[Tensor, "B J 3"], target_m: Float[Tensor, "B 
     return mpjpe_mm(procrustes_align(predicted_m, target_m), target_m)
 
 
+def pa_mpjpe_reflection_mm(
+    predicted_m: Float[Tensor, "B J 3"], target_m: Float[Tensor, "B J 3"]
+) -> Float[Tensor, " B"]:
+    """MPJPE after the best rotation or reflection, scale and translation of each pose (RepNet's `err_3dpe`)."""
+    return mpjpe_mm(procrustes_align(predicted_m, target_m, reflections=True), target_m)
+
+
 def n_mpjpe_mm(predicted_m: Float[Tensor, "B J 3"], target_m: Float[Tensor, "B J 3"]) -> Float[Tensor, " B"]:
     """MPJPE after the least-squares scale of each pose about the origin (the root)."""
     _check_same_shape(predicted_m, target_m)
@@ -47,12 +58,12 @@ def n_mpjpe_mm(predicted_m: Float[Tensor, "B J 3"], target_m: Float[Tensor, "B J
 
 
 def procrustes_align(
-    predicted_m: Float[Tensor, "B J 3"], target_m: Float[Tensor, "B J 3"]
+    predicted_m: Float[Tensor, "B J 3"], target_m: Float[Tensor, "B J 3"], reflections: bool = False
 ) -> Float[Tensor, "B J 3"]:
     """Estimates moved onto their targets by the least-squares similarity (Kabsch, Umeyama), in float64.
 
-    A reflection is never used: where it would fit better, the weakest axis is turned instead. A pose whose
-    joints all coincide becomes the target's centre.
+    A reflection is not used unless asked for: where it would fit better, the weakest axis is turned instead. A pose
+    whose joints all coincide becomes the target's centre.
     """
     _check_same_shape(predicted_m, target_m)
     predicted, target = predicted_m.double(), target_m.double()
@@ -61,7 +72,8 @@ def procrustes_align(
     left, singular, right = torch.linalg.svd(centred.transpose(1, 2) @ wanted)
     sign = torch.where(torch.linalg.det(left @ right) < 0, -1.0, 1.0).to(singular)
     flip = torch.ones_like(singular)
-    flip[:, 2] = sign
+    if not reflections:
+        flip[:, 2] = sign
     rotation = (left * flip[:, None, :]) @ right  # acts on row vectors
     spread = centred.square().sum((1, 2)).clamp_min(1e-12)
     scale = (singular * flip).sum(1) / spread

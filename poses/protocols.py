@@ -4,8 +4,16 @@ A mean over all frames and a mean over the means of the actions differ by millim
 the root joint, whose error is always 0 (with 16 joints it makes MPJPE 6.25 % smaller). Every result carries
 its protocol's name, and results of different protocols refuse to be compared.
 
-`released_poseaug` is what PoseAug's released evaluation prints: 16 joints with the root, mean over all
-frames.
+The protocols named `released_*` are what released evaluations print:
+
+- `released_poseaug`: 16 joints with the root, mean over all frames.
+- `released_semgcn`: 16 joints with the root, mean over the means of the actions (42.14 mm where the frame mean of the
+  same weights is 42.33).
+- `released_repnet`: only RepNet's Procrustes error, which allows reflections.
+- `released_motionbert`: MotionBERT, MotionAGFormer and TCPFormer multiply every estimate by a factor of the ground
+  truth (`2.5d_factor`, metres per unit of the estimate) before it is compared, and leave out three sequences of
+  subject 9. Such numbers are not comparable with any other; the factor must be given, and the job `evaluate` refuses
+  the protocol, because its estimates are metres and have no such factor.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -18,9 +26,21 @@ from jaxtyping import Float
 from torch import Tensor
 
 from poses.errors import PoseShapeError, ProtocolError
-from poses.metrics import auc, joint_errors_mm, n_mpjpe_mm, pa_mpjpe_mm, pck, velocity_errors_mm
+from poses.metrics import (
+    auc,
+    joint_errors_mm,
+    n_mpjpe_mm,
+    pa_mpjpe_mm,
+    pa_mpjpe_reflection_mm,
+    pck,
+    velocity_errors_mm,
+)
 from poses.skeleton import Skeleton
 from poses.skeleton_checks import did_you_mean
+
+VELOCITY = "velocity_mm_per_frame"
+STANDARD_METRICS = ("mpjpe_mm", "pa_mpjpe_mm", "n_mpjpe_mm", "pck_150", "auc", VELOCITY)
+HIGHER_IS_BETTER = ("pck_150", "auc")
 
 
 @dataclass(frozen=True)
@@ -32,12 +52,25 @@ class Protocol:
         count_root: Whether the root joint, always right, is one of the joints.
         mean: "frame": over all poses; "action": over the means of the actions.
         n_joints: Wanted joint count; any if None.
+        metrics: Which metrics it has; the velocity only where sequences are given.
+        true_scale: Whether estimates are multiplied by a scale taken from the ground truth.
     """
 
     name: str
     count_root: bool
     mean: Literal["frame", "action"]
     n_joints: int | None = None
+    metrics: tuple[str, ...] = STANDARD_METRICS
+    true_scale: bool = False
+
+    def check_metric(self, metric: str) -> None:
+        """Raise ProtocolError unless this protocol has the metric for single poses."""
+        known = tuple(name for name in self.metrics if name != VELOCITY)
+        if metric not in known:
+            raise ProtocolError(
+                f"protocol {self.name!r} has no metric {metric!r}{did_you_mean(metric, known)}; it has "
+                f"{', '.join(known)}"
+            )
 
 
 @dataclass(frozen=True)
@@ -65,6 +98,15 @@ PROTOCOLS: Mapping[str, Protocol] = {
         Protocol("action_mean_with_root", count_root=True, mean="action"),
         Protocol("action_mean_without_root", count_root=False, mean="action"),
         Protocol("released_poseaug", count_root=True, mean="frame", n_joints=16),
+        Protocol("released_semgcn", count_root=True, mean="action", n_joints=16),
+        Protocol(
+            "released_repnet",
+            count_root=True,
+            mean="frame",
+            n_joints=16,
+            metrics=("pa_mpjpe_reflection_mm",),
+        ),
+        Protocol("released_motionbert", count_root=True, mean="action", n_joints=17, true_scale=True),
     )
 }
 
@@ -85,6 +127,7 @@ def evaluate(
     skeleton: Skeleton,
     action: Sequence[str] | np.ndarray | None = None,
     sequence: Sequence[str] | np.ndarray | None = None,
+    true_scale_m: Float[Tensor, " B"] | None = None,
 ) -> ProtocolResult:
     """All metrics of estimated poses under one protocol.
 
@@ -96,17 +139,19 @@ def evaluate(
         action: Action of every pose; needed by protocols with mean "action".
         sequence: Name of the sequence every pose belongs to; rows of one sequence stand in time order. Adds
             the velocity error, over neighbouring rows of the same sequence.
+        true_scale_m: Metres per unit of every estimate, taken from the ground truth; for protocols that do so.
 
     Raises:
         ProtocolError: if the protocol does not fit the joints, actions are missing, or a value is not finite.
     """
     chosen = find_protocol(protocol) if isinstance(protocol, str) else protocol
     predicted, target = predicted_root_m.detach().cpu(), target_root_m.detach().cpu()
+    predicted = _scaled(chosen, predicted, true_scale_m)
     _check_inputs(chosen, predicted, target, skeleton)
     per_pose = _per_pose(chosen, predicted, target, skeleton)
     weights = {name: np.ones(len(predicted), bool) for name in per_pose}
-    if sequence is not None:
-        per_pose["velocity_mm_per_frame"], weights["velocity_mm_per_frame"] = _velocity(
+    if sequence is not None and VELOCITY in chosen.metrics:
+        per_pose[VELOCITY], weights[VELOCITY] = _velocity(
             chosen, predicted, target, skeleton, np.asarray(sequence)
         )
     by_action = _by_action(per_pose, weights, action)
@@ -117,6 +162,11 @@ def evaluate(
     else:
         metrics = {name: float(np.nanmean([row[name] for row in by_action.values()])) for name in per_pose}
     return ProtocolResult(chosen.name, metrics, len(predicted), by_action)
+
+
+def is_better(metric: str, score: float, best: float, min_change: float = 0.0) -> bool:
+    """Whether a score beats the best one by more than `min_change`; never where it is NaN."""
+    return score > best + min_change if metric in HIGHER_IS_BETTER else score < best - min_change
 
 
 def check_one_protocol(results: Sequence[ProtocolResult]) -> str:
@@ -163,8 +213,9 @@ def _per_pose(
         "n_mpjpe_mm": lambda: n_mpjpe_mm(predicted, target),
         "pck_150": lambda: pck(errors),
         "auc": lambda: auc(errors),
+        "pa_mpjpe_reflection_mm": lambda: pa_mpjpe_reflection_mm(predicted, target),
     }
-    return {name: compute().numpy() for name, compute in metrics.items()}
+    return {name: metrics[name]().numpy() for name in protocol.metrics if name != VELOCITY}
 
 
 def _velocity(
@@ -187,7 +238,7 @@ def _by_action(
     if action is None:
         return {}
     actions = np.asarray(action)
-    _check_rows("action", actions, len(per_pose["mpjpe_mm"]))
+    _check_rows("action", actions, len(next(iter(per_pose.values()))))
     return {
         str(label): {
             name: _mean(values, weights[name] & (actions == label)) for name, values in per_pose.items()
@@ -202,6 +253,25 @@ def _mean(values: np.ndarray, is_counted: np.ndarray) -> float:
 
 def _counted(protocol: Protocol, skeleton: Skeleton) -> list[int]:
     return [j for j in range(skeleton.n_joints) if protocol.count_root or j != skeleton.root_index]
+
+
+def _scaled(protocol: Protocol, predicted: Tensor, true_scale_m: Tensor | None) -> Tensor:
+    """Estimates in metres."""
+    if not protocol.true_scale:
+        if true_scale_m is not None:
+            raise ProtocolError(
+                f"protocol {protocol.name!r} takes estimates as they are, got a scale from the ground truth; leave "
+                "true_scale_m out, or choose released_motionbert"
+            )
+        return predicted
+    if true_scale_m is None:
+        raise ProtocolError(
+            f"protocol {protocol.name!r} multiplies every estimate by the ground truth's metres per unit, which were "
+            "not given; give true_scale_m, or choose another protocol: a lifter's estimates in metres have no such "
+            "factor"
+        )
+    _check_rows("true_scale_m", true_scale_m.numpy(force=True), len(predicted))
+    return predicted * true_scale_m.detach().cpu()[:, None, None]
 
 
 def _check_rows(name: str, array: np.ndarray, rows: int) -> None:

@@ -15,6 +15,7 @@ from poses.metrics import (
     n_mpjpe_mm,
     object_keypoint_similarity,
     pa_mpjpe_mm,
+    pa_mpjpe_reflection_mm,
     pck,
     procrustes_align,
     velocity_errors_mm,
@@ -24,6 +25,7 @@ from poses.protocols import (
     check_one_protocol,
     evaluate,
     find_protocol,
+    is_better,
     mean_over_runs,
     relative_change,
 )
@@ -73,6 +75,58 @@ def test_procrustes_is_the_best_and_never_reflects(seed: int) -> None:
     small = random_rotation_matrix(torch.rand(6, 3, dtype=torch.float64, generator=generator))
     other = rotate_joints(aligned - target.mean(1, keepdim=True), small) + target.mean(1, keepdim=True)
     assert (error <= (other - target).square().sum((1, 2)) + 1e-12).all()
+
+
+def test_repnets_error_forgives_a_mirrored_pose_and_stands_under_its_own_name_only() -> None:
+    target = poses(3)
+    mirrored = target * torch.tensor([-2.0, 2.0, 2.0])
+    assert pa_mpjpe_reflection_mm(mirrored, target).max() < 1e-6
+    assert pa_mpjpe_mm(mirrored, target).min() > 50
+    noisy = target + 0.1 * poses(4)
+    assert (pa_mpjpe_reflection_mm(noisy, target) <= pa_mpjpe_mm(noisy, target) + 1e-9).all()
+    result = evaluate("released_repnet", mirrored, target, SKELETON, sequence=["a"] * 6)
+    assert set(result.metrics) == {"pa_mpjpe_reflection_mm"}
+    for name, protocol in PROTOCOLS.items():
+        assert ("pa_mpjpe_reflection_mm" in protocol.metrics) == (name == "released_repnet")
+
+
+def test_reflections_by_hand() -> None:
+    """A square with one corner lifted, and its mirror image: 3D, so that no rotation undoes the mirror."""
+    target = torch.tensor([[[0.0, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 1]]])
+    mirrored = target * torch.tensor([1.0, 1.0, -1.0])
+    assert pa_mpjpe_reflection_mm(mirrored, target).item() == pytest.approx(0, abs=1e-6)
+    # Centred, the Gram matrix of the tetrahedron has singular values 1, 1, 1/4; the best rotation turns the weakest:
+    # scale (1 + 1 - 1/4) / (1 + 1 + 1/4) = 7/9.
+    aligned = procrustes_align(mirrored, target)
+    size = [(pose - pose.mean(1, keepdim=True)).square().sum() for pose in (aligned, target)]
+    assert (size[0] / size[1]).item() == pytest.approx((7 / 9) ** 2)
+
+
+def test_motionberts_scale_comes_from_the_ground_truth_and_must_be_given() -> None:
+    skeleton = load_skeleton("h36m_17")
+    target = torch.randn(3, 17, 3, generator=torch.Generator().manual_seed(0))
+    target = target - target[:, :1]
+    scale = torch.tensor([0.5, 2.0, 4.0])
+    in_units = target / scale[:, None, None]
+    action = ["a", "b", "b"]
+    found = evaluate("released_motionbert", in_units, target, skeleton, action, true_scale_m=scale)
+    assert found.metrics["mpjpe_mm"] == pytest.approx(0, abs=1e-3)
+    with pytest.raises(ProtocolError, match="give true_scale_m, or choose another protocol"):
+        evaluate("released_motionbert", in_units, target, skeleton, action)
+    with pytest.raises(ProtocolError, match="takes estimates as they are"):
+        evaluate("frame_mean_with_root", in_units, target, skeleton, true_scale_m=scale)
+
+
+def test_which_way_is_better_depends_on_the_metric() -> None:
+    assert is_better("mpjpe_mm", 10.0, 11.0)
+    assert not is_better("mpjpe_mm", 10.0, 11.0, min_change=1.0)
+    assert is_better("auc", 0.6, 0.5)
+    assert not is_better("auc", 0.5, 0.6)
+    assert not is_better("mpjpe_mm", float("nan"), 11.0)
+    with pytest.raises(ProtocolError, match=r"no metric 'mpjpe'; did you mean 'mpjpe_mm'"):
+        find_protocol("frame_mean_with_root").check_metric("mpjpe")
+    with pytest.raises(ProtocolError, match="it has pa_mpjpe_reflection_mm"):
+        find_protocol("released_repnet").check_metric("mpjpe_mm")
 
 
 def test_procrustes_survives_a_collapsed_estimate() -> None:
@@ -140,15 +194,15 @@ def errors_of(*per_pose_mm: float) -> tuple[torch.Tensor, torch.Tensor]:
 def test_the_four_means_differ_as_they_should() -> None:
     predicted, target = errors_of(10, 10, 10, 50)
     action = ["walk", "walk", "walk", "sit"]
-    found = {
-        name: evaluate(name, predicted, target, SKELETON, action).metrics["mpjpe_mm"] for name in PROTOCOLS
-    }
+    names = [name for name in PROTOCOLS if name not in ("released_repnet", "released_motionbert")]
+    found = {name: evaluate(name, predicted, target, SKELETON, action).metrics["mpjpe_mm"] for name in names}
     assert found == {
         "frame_mean_with_root": pytest.approx(20 * 15 / 16),
         "frame_mean_without_root": pytest.approx(20),
         "action_mean_with_root": pytest.approx(30 * 15 / 16),
         "action_mean_without_root": pytest.approx(30),
         "released_poseaug": pytest.approx(20 * 15 / 16),
+        "released_semgcn": pytest.approx(30 * 15 / 16),
     }
 
 

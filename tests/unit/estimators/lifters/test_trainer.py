@@ -63,6 +63,8 @@ def test_weights_scale_samples() -> None:
         {},
         {"amsgrad": True, "ema_decay": 0.9, "schedule": CosineSchedule(steps=20)},
         {"schedule": LinearPoseAugSchedule(), "grad_clip_norm": None, "loss": "l2"},
+        {"precision": "bfloat16", "weight_decay": 0.1, "ema_decay": 0.9},
+        {"precision": "float16", "learning_rate": 1e-3},
     ],
 )
 def test_resume_is_bit_identical(settings: dict[str, object]) -> None:
