@@ -18,8 +18,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
+from benchmarks.mirror import MirrorStage, mirrored
 from benchmarks.row import BenchmarkRow, rate_row, time_row
 from benchmarks.source import source_pairs
 from pipelines.executor import BadRow, Executor, StageFactory
@@ -61,34 +60,6 @@ class SleepingStage:
             time.sleep(self.seconds)
         commit = UnitCommit(run_id="run", unit_id=unit.unit_id, writer_id="w", files=(), rows=0)
         return put_commit(self._store, commit) if self._store else commit
-
-
-@dataclass
-class MirrorStage:
-    """Reads one file, mirrors its poses, writes and commits."""
-
-    source_url: str
-    out_url: str
-
-    def setup(self) -> None:
-        self._source, self._store = Dataset.open(self.source_url), open_store(self.out_url)
-
-    def run(self, unit: Unit, bad_rows: Sequence[BadRow] = ()) -> UnitCommit:
-        path = unit.payload["file"]
-        pairs = self._source.read_rows(path, 0, unit.rows)
-        changed = mirrored({name: getattr(pairs, name) for name in ("joints_camera_m", "keypoints_px")})
-        with UnitWriter(self._store, "run", unit.unit_id, self._source.skeleton) as writer:
-            writer.add_pairs(replace(pairs, **changed))
-            return writer.commit()
-
-
-def mirrored(columns: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """The cheap transform, the same for both: left becomes right in 3D and 2D."""
-    return {
-        **columns,
-        "joints_camera_m": columns["joints_camera_m"] * np.float32([-1, 1, 1]),
-        "keypoints_px": np.float32([1000, 0]) - columns["keypoints_px"] * np.float32([1, -1]),
-    }
 
 
 def _units(count: int) -> list[Unit]:

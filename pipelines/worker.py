@@ -6,6 +6,7 @@ by name.
 """
 
 import os
+import sys
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -63,6 +64,13 @@ def set_up(stage: Any) -> Failure | None:
     return None
 
 
+def _limit_torch(threads: int) -> None:
+    """Threads of torch, now or when the stage imports it; importing it here would cost the others seconds."""
+    os.environ["OMP_NUM_THREADS"] = str(threads)
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_num_threads(threads)
+
+
 def rows_of(task: Task) -> RowRange:
     """The rows of its unit that a task is about."""
     if task.action == "probe":
@@ -97,9 +105,7 @@ class StageWorker:
     def setup(self) -> Failure | None:
         """Build the stage and set it up; the failure, if it fails."""
         if self._torch_threads:
-            import torch
-
-            torch.set_num_threads(self._torch_threads)
+            _limit_torch(self._torch_threads)
         try:
             self._stage = self._stage_factory()
         except Exception as error:

@@ -14,16 +14,19 @@ VideoPose3D and PoseAug compute: u (p . u) + p r^2, which has the two numbers in
 factor. They agree where p1 = p2 = 0. Nothing here treats points behind the camera: ask `in_front` first.
 """
 
-from typing import Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import numpy as np
-import torch
 from jaxtyping import Bool, Float
-from torch import Tensor
 
 from poses.errors import CameraError, PoseShapeError
 
-ArrayT = TypeVar("ArrayT", np.ndarray, Tensor)
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    ArrayT = TypeVar("ArrayT", np.ndarray, Tensor)
+else:
+    ArrayT = TypeVar("ArrayT")  # torch takes seconds to import, and who gives numpy arrays does not need it
 Number = int | float
 Distortion = Literal["brown_conrady", "published"]
 
@@ -212,6 +215,8 @@ def _distort(
 def _stack(*columns: Any) -> Any:
     if isinstance(columns[0], np.ndarray | np.generic):
         return np.stack(columns, axis=-1)
+    import torch
+
     return torch.stack(columns, dim=-1)
 
 

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pyarrow.dataset as arrow_dataset
 
 from poses.batch import PoseBatch
 from poses.motion import MotionClip
@@ -17,9 +16,10 @@ from storage.object_store import ObjectStore, open_store
 from storage.pairs_reader import PairsReader
 from storage.quarantine import QuarantinedRow, read_quarantine
 from storage.schema import CORE_COLUMNS, to_batch
-from storage.sequences import read_clips
 
 if TYPE_CHECKING:
+    import pyarrow.dataset as arrow_dataset
+
     from storage.torch_reader import TorchPairs
 
 DEFAULT_BATCH_ROWS = 65_536
@@ -120,6 +120,8 @@ class Dataset:
 
     def clips(self) -> Iterator[MotionClip]:
         """Every whole motion of the dataset, group by group."""
+        from storage.sequences import read_clips  # Zarr takes a second to import, and few readers want clips
+
         for entry in self.sequence_files:
             yield from read_clips(self.store, entry, self.skeleton)
 
@@ -128,7 +130,7 @@ class Dataset:
         for entry in self.manifest.files_of("quarantine"):
             yield from read_quarantine(self.store, entry.path)
 
-    def to_arrow(self) -> arrow_dataset.FileSystemDataset:
+    def to_arrow(self) -> "arrow_dataset.FileSystemDataset":
         """This version's pairs as a `pyarrow.dataset` (lazy: filters, columns, `to_table()`)."""
         from storage.adapters import pairs_as_arrow
 

@@ -30,7 +30,6 @@ from storage.pairs_file import PairsFile, RowGroupBuffer
 from storage.quarantine import QuarantinedRow, write_quarantine
 from storage.retries import Wanted, refused
 from storage.schema import Columns, batch_columns, to_batch
-from storage.sequences import write_sequences
 from storage.statistics import Statistics, clip_statistics, pair_statistics
 from storage.write_thread import WriteThread
 
@@ -219,6 +218,8 @@ class UnitWriter:
     def _write_clips(self) -> None:
         if not self._clips:
             return
+        from storage.sequences import write_sequences  # Zarr takes a second to import
+
         folder = self._folder() / "clips.zarr"
         table = write_sequences(folder, self._clips, self._skeleton)
         digest, size_bytes = local_tree_digest(folder)

@@ -17,7 +17,6 @@ from pipelines.augmentors import AugmentorSettings, build_augmentor
 from pipelines.errors import UnitError
 from pipelines.executor import BadRow, OnBadRow
 from pipelines.plan import Unit
-from pipelines.stages.overlapped_writer import OverlappedWriter
 from pipelines.stages.quarantined import bad_pairs, pairs_of_json, retried_rows
 from poses.batch import PoseBatch
 from poses.identity import stable_id
@@ -92,10 +91,9 @@ class AugmentStage:
             keep = np.ones(len(whole), bool)
             keep[[bad.row for bad in bad_rows]] = False
             rejected: Counter[str] = Counter()
-            with OverlappedWriter(writer) as pairs:
-                for augmented in self._augmented(unit, self._chosen(whole.take(keep))):
-                    pairs.add_pairs(augmented.pairs)
-                    rejected.update(augmented.rejected.counts())
+            for augmented in self._augmented(unit, self._chosen(whole.take(keep))):
+                writer.add_pairs(augmented.pairs)
+                rejected.update(augmented.rejected.counts())
             for reason, count in sorted(rejected.items()):
                 writer.reject(reason, count)
             return writer.commit()

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from benchmarks import bench_pool, bench_scaling, storage_settings
-from benchmarks.bench_pool import MirrorStage, SleepingStage, first_to_last_s, write_source
+from benchmarks.bench_pool import SleepingStage, first_to_last_s, write_source
+from benchmarks.mirror import MirrorStage
 from pipelines.in_process import InProcessExecutor
 from pipelines.plan import Unit
 from poses.batch import PoseBatch

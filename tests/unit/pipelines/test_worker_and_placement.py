@@ -1,4 +1,8 @@
-"""Exceptions become failures of the right kind; a pool without room is explained; the writer's thread hides nothing."""
+"""Exceptions become failures of the right kind; a pool without room is explained; torch is not paid for in vain."""
+
+import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -7,12 +11,9 @@ from pipelines.errors import UnitError
 from pipelines.executor import WorkerResources
 from pipelines.plan import Unit
 from pipelines.ray_session import placement_error, workers_that_fit
-from pipelines.stages.overlapped_writer import OverlappedWriter
 from pipelines.stages.quarantined import strict_json
 from pipelines.supervision import Task
 from pipelines.worker import StageWorker, failure_of
-from poses.batch import PoseBatch
-from poses.skeleton import load_skeleton
 from storage.errors import ShardError, StoreError, StoreFullError
 
 
@@ -79,31 +80,33 @@ def test_advice_fits_the_reason(wanted: WorkerResources, available: dict[str, fl
         raise error
 
 
-class FailingWriter:
-    """Stands for a writer whose disk is full."""
+def test_torch_is_limited_where_it_is_and_not_imported_where_it_is_not() -> None:
+    """In a process of its own: this one has torch."""
+    script = """
+import sys
+from pipelines.plan import Unit
+from pipelines.worker import StageWorker
 
-    def __init__(self) -> None:
-        self.rows = 0
+class Late:
+    def setup(self): ...
+    def run(self, unit, bad_rows=()):
+        import torch
+        raise ValueError(str(torch.get_num_threads()))
 
-    def add_pairs(self, batch: PoseBatch) -> None:
-        self.rows += 1
-        raise StoreError("no space left")
-
-
-def test_an_error_of_the_writers_thread_reaches_the_stage() -> None:
-    writer, batch = FailingWriter(), PoseBatch.empty(load_skeleton("h36m_16"))
-    pairs = OverlappedWriter(writer)  # pyright: ignore[reportArgumentType]
-    pairs.add_pairs(batch)
-    with pytest.raises(StoreError, match="no space left"):
-        pairs.flush()
-    assert writer.rows == 1
-
-
-def test_a_stage_that_fails_ends_the_writers_thread() -> None:
-    pairs = OverlappedWriter(FailingWriter())  # pyright: ignore[reportArgumentType]
-    with pytest.raises(ValueError, match="in the stage"), pairs:
-        raise ValueError("in the stage")
-    assert not pairs._thread.is_alive()
+worker = StageWorker(Late, torch_threads=2)
+worker.setup()
+assert "torch" not in sys.modules, "torch was imported for a stage that does not use it"
+from pipelines.supervision import Task
+print(worker.perform(Task(Unit("u", "x"), "run", (), 0, 0)).failure.message)
+StageWorker(Late, torch_threads=1).setup()
+import torch
+print(torch.get_num_threads())
+"""
+    environment = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"}
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, env=environment, check=False
+    )
+    assert done.stdout.split() == ["2", "1"], done.stderr
 
 
 def test_quarantined_numbers_stay_strict_json() -> None:
