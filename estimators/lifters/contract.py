@@ -19,7 +19,8 @@ class Lifter(nn.Module, ABC):
     """Base of all lifters; subclasses implement `lift`.
 
     Attributes:
-        skeleton: Joints of the input and of the output.
+        skeleton: Joints of the output, and of the input unless there is a `keypoint_skeleton`.
+        keypoint_skeleton: Joints of the input.
         receptive_field: Frames that one output frame sees; 1 for single-frame lifters.
         causal: The output frame is the last of its window instead of the middle one.
         lifts_sequences: The network gives a pose for every frame of its input at once; such lifters are trained on all
@@ -28,14 +29,18 @@ class Lifter(nn.Module, ABC):
     """
 
     skeleton: Skeleton
+    keypoint_skeleton: Skeleton
     receptive_field: int
     causal: bool = False
     lifts_sequences: bool = False
     takes_confidence: bool = False
 
-    def __init__(self, skeleton: Skeleton, receptive_field: int) -> None:
+    def __init__(
+        self, skeleton: Skeleton, receptive_field: int, keypoint_skeleton: Skeleton | None = None
+    ) -> None:
         super().__init__()
         self.skeleton = skeleton
+        self.keypoint_skeleton = skeleton if keypoint_skeleton is None else keypoint_skeleton
         self.receptive_field = receptive_field
 
     def forward(self, keypoints_screen: Tensor, output: Output = "poses") -> Tensor:
@@ -55,7 +60,7 @@ class Lifter(nn.Module, ABC):
             LifterInputError: on a wrong shape, or values that are pixels or not finite.
         """
         least_frames = 1 if output == "sequence" else self.receptive_field
-        check_keypoints(keypoints_screen, self.skeleton, least_frames, self.takes_confidence)
+        check_keypoints(keypoints_screen, self.keypoint_skeleton, least_frames, self.takes_confidence)
         if output == "sequence":
             return self.lift_sequence(keypoints_screen)
         return self.lift(keypoints_screen) if output == "poses" else self.lift_for_loss(keypoints_screen)

@@ -17,8 +17,10 @@ from estimators.checkpoints import load_module_state, pack, unpack
 from estimators.data_parallel import Replicas
 from estimators.dropout import set_dropout_generator
 from estimators.errors import CheckpointError, LifterInputError
+from estimators.lifters.batch_norm import BatchNormMomentum, set_momentum
 from estimators.lifters.contract import Lifter
 from estimators.lifters.losses import LossName, loss_per_sample
+from estimators.lifters.mirroring import mean_of_both
 from estimators.lifters.schedules import ConstantSchedule, Schedule
 from estimators.optimizer_state import adam_state, generator_state, load_adam_state, load_generator_state
 from poses.identity import stable_id
@@ -35,6 +37,9 @@ class LifterTrainerSettings(BaseModel):
     amsgrad: bool = False
     weight_decay: float = Field(default=0.0, ge=0.0, description="decoupled from the gradient, as in AdamW")
     schedule: Schedule = ConstantSchedule()
+    batch_norm_momentum: BatchNormMomentum | None = Field(
+        default=None, description="falls with the epochs, as VideoPose3D's; None leaves 0.1"
+    )
     grad_clip_norm: float | None = Field(default=1.0, gt=0.0)
     ema_decay: float | None = Field(
         default=None, gt=0.0, lt=1.0, description="average of the weights for predict"
@@ -85,6 +90,7 @@ class LifterTrainer:
         self._average: dict[str, Tensor] | None = None
         if settings.ema_decay is not None:
             self._average = {name: value.detach().clone() for name, value in lifter.state_dict().items()}
+        self.begin_epoch(0)
 
     @property
     def learning_rate(self) -> float:
@@ -94,6 +100,8 @@ class LifterTrainer:
     def begin_epoch(self, epoch: int) -> None:
         """Say which epoch (from 0) the next updates belong to; schedules by epoch read it."""
         self.epoch = epoch
+        if self.settings.batch_norm_momentum is not None:
+            set_momentum(self.lifter, self.settings.batch_norm_momentum.at(epoch))
 
     def step(self, keypoints_screen: Tensor, joints_root_m: Tensor, weight: Tensor | None = None) -> float:
         """One optimiser step.
@@ -187,7 +195,8 @@ class LifterTrainer:
         load_generator_state(self._generator, unpack(tensors, "random")["dropout"])
         if self._average is not None:
             self._average = {name: average[name].to(self._device).clone() for name in self._average}
-        self.steps, self.epoch = int(scalars["steps"]), int(scalars["epoch"])
+        self.steps = int(scalars["steps"])
+        self.begin_epoch(int(scalars["epoch"]))
         if self._scaler.is_enabled():
             if "loss_scale" not in scalars:
                 raise CheckpointError(
@@ -245,15 +254,11 @@ class LifterTrainer:
                 self._average[name].copy_(value)
 
     def _predict_chunk(self, keypoints_screen: Tensor, flip: bool) -> Tensor:
-        joints_root_m = self._forward(keypoints_screen)
         if not flip:
-            return joints_root_m
-        mirror = torch.as_tensor(self.lifter.skeleton.mirror_index.copy(), device=keypoints_screen.device)
-        flipped = self._forward(
-            keypoints_screen.index_select(-2, mirror) * keypoints_screen.new_tensor([-1.0, 1.0])
+            return self._forward(keypoints_screen)
+        return mean_of_both(
+            self._forward, keypoints_screen, self.lifter.keypoint_skeleton, self.lifter.skeleton
         )
-        restored = flipped.index_select(-2, mirror) * flipped.new_tensor([-1.0, 1.0, 1.0])
-        return 0.5 * (joints_root_m + restored)
 
     def _forward(self, keypoints_screen: Tensor) -> Tensor:
         if self._average is None:
