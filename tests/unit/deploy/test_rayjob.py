@@ -51,7 +51,24 @@ def test_nothing_known_of_the_crd_speaks_against_it(job: dict[str, Any], patched
     [
         ("ttlSecondsAfterFinish", 3, "unknown field 'ttlSecondsAfterFinish'"),
         ("shutdownAfterJobFinishes", False, "does nothing without"),
-        ("deletionStrategy", {"deletionRules": []}, None),
+        ("deletionStrategy", {"deletionRules": []}, "at least one"),
+        (
+            "deletionStrategy",
+            {"deletionRules": [{"policy": "DeleteSelf", "condition": {"jobStatus": "STOPPED"}}]},
+            "wanted one of",
+        ),
+        (
+            "deletionStrategy",
+            {
+                "deletionRules": [
+                    {
+                        "policy": "DeleteSelf",
+                        "condition": {"jobStatus": "FAILED", "jobDeploymentStatus": "Failed"},
+                    }
+                ]
+            },
+            "wanted one of",
+        ),
         (
             "deletionStrategy",
             {"deletionRules": [{"policy": "DeleteSelf", "condition": {"jobStatus": "FAILED"}}]},
@@ -59,12 +76,31 @@ def test_nothing_known_of_the_crd_speaks_against_it(job: dict[str, Any], patched
         ),
     ],
 )
-def test_the_check_finds_what_is_wrong(
-    job: dict[str, Any], place: str, value: Any, words: str | None
-) -> None:
+def test_the_check_finds_what_is_wrong(job: dict[str, Any], place: str, value: Any, words: str) -> None:
     job["spec"][place] = value
-    found = complaints(job)
-    assert any(words in complaint for complaint in found) if words else found == []
+    assert any(words in complaint for complaint in complaints(job))
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "words"),
+    [
+        ("rayVersion", "2.51.1", "wants rayVersion 2.52.0"),
+        ("authOptions", {"mode": "tokens"}, "authOptions.mode 'tokens'"),
+        ("authOptions", {"mode": "token", "secret": "x"}, "unknown field 'secret'"),
+        ("authOptions", {"enableK8sTokenAuth": True}, "not for RayJobs"),
+    ],
+)
+def test_the_check_knows_what_tokens_want(job: dict[str, Any], place: str, value: Any, words: str) -> None:
+    job["spec"]["rayClusterSpec"][place] = value
+    assert any(words in complaint for complaint in complaints(job))
+
+
+def test_no_failure_keeps_the_cluster(patched: dict[str, Any]) -> None:
+    """A failed submission or a passed deadline sets jobDeploymentStatus only."""
+    rules = patched["spec"]["deletionStrategy"]["deletionRules"]
+    deleted = [rule["condition"] for rule in rules if rule["policy"] == "DeleteCluster"]
+    assert any(condition.get("jobDeploymentStatus") == "Failed" for condition in deleted)
+    assert any(condition.get("jobStatus") == "SUCCEEDED" for condition in deleted)
 
 
 def test_rays_autoscaler_reads_the_groups(job: dict[str, Any]) -> None:
