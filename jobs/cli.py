@@ -12,6 +12,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from jobs.export_commands import add_export_commands
+from jobs.import_weights import add_import_command
 from poses.errors import PosemillError
 
 app = typer.Typer(
@@ -377,6 +378,7 @@ def _print(values: Any, as_json: bool, lines: list[str]) -> None:
 
 
 add_export_commands(app, _print)
+add_import_command(app, _print)
 
 if __name__ == "__main__":
     main()
