@@ -3,8 +3,10 @@
 import math
 
 from pydantic import BaseModel, ConfigDict, Field
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
+
+from estimators.errors import LifterInputError
 
 
 class BatchNormMomentum(BaseModel):
@@ -26,3 +28,15 @@ def set_momentum(module: nn.Module, momentum: float) -> None:
     for part in module.modules():
         if isinstance(part, _BatchNorm):
             part.momentum = momentum
+
+
+def check_training_rows(module: nn.Module, keypoints_screen: Tensor, receptive_field: int) -> None:
+    """Raise LifterInputError if a batch is too small to learn from: BatchNorm has no variance of one output frame."""
+    rows = len(keypoints_screen)
+    frames = 1 if keypoints_screen.ndim == 3 else max(1, keypoints_screen.shape[1] - receptive_field + 1)
+    has_norm = any(isinstance(part, _BatchNorm) for part in module.modules())
+    if rows * frames < (2 if has_norm else 1):
+        raise LifterInputError(
+            f"training step: got {rows} sample(s) of {frames} output frame(s), wanted at least "
+            f"{2 if has_norm else 1} in all{' for BatchNorm' if has_norm else ''}; join the row to another batch"
+        )
