@@ -10,15 +10,18 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 
 from estimators.lifters.trainer import LifterTrainer, LifterTrainerSettings
+from pipelines.chosen_on import TEST, selection_of
 from pipelines.context import RunContext
+from pipelines.errors import SettingsError
 from pipelines.knobs import knob
 from pipelines.pose_table import PairsSource, PoseTable, Windows, load_table
 from pipelines.trained_lifter import TrainedLifter, load_trained_lifter
-from poses.protocols import ProtocolResult
+from poses.protocols import ProtocolResult, find_protocol
 from poses.protocols import evaluate as evaluate_poses
 from storage.object_store import open_store
 
-_CHUNK_ROWS = 16_384
+_CHUNK_FRAMES = 65_536
+"""Input frames in memory at once."""
 DEFAULT_PROTOCOLS = ("frame_mean_with_root",)
 
 
@@ -38,11 +41,19 @@ class EvaluateSettings(BaseModel):
 
 @dataclass(frozen=True)
 class EvaluationRow:
-    """One part under one rig and one protocol."""
+    """One part under one rig and one protocol.
+
+    Attributes:
+        part: Of the dataset.
+        rig: Of the cameras.
+        result: The numbers, with their protocol.
+        selected_on: What the checkpoint was chosen on: `validation`, `test`, or `unknown` where its file does not say.
+    """
 
     part: str
     rig: str
     result: ProtocolResult
+    selected_on: str
 
     def to_dict(self) -> dict[str, Any]:
         """JSON values; metrics that are not numbers are null."""
@@ -50,6 +61,7 @@ class EvaluationRow:
             "part": self.part,
             "rig": self.rig,
             "protocol": self.result.protocol,
+            "selected_on": self.selected_on,
             "n_poses": self.result.n_poses,
             "metrics": _finite(self.result.metrics),
             "by_action": {action: _finite(metrics) for action, metrics in self.result.by_action.items()},
@@ -61,8 +73,9 @@ def run_evaluate(settings: EvaluateSettings, context: RunContext) -> list[Evalua
 
     Raises:
         CheckpointError: if the checkpoint is none, or its skeleton is not the data's.
-        SettingsError: if the selection is empty.
+        SettingsError: if the selection is empty, or a protocol needs more than estimates in metres.
     """
+    _check_protocols(settings.protocols)
     lifter = load_trained_lifter(settings.checkpoint, settings.device)
     table = load_table(settings.data)
     lifter.check_skeleton(table.skeleton)
@@ -70,6 +83,7 @@ def run_evaluate(settings: EvaluateSettings, context: RunContext) -> list[Evalua
     document = {
         "checkpoint": settings.checkpoint,
         "checkpoint_step": lifter.metadata.get("step"),
+        "selected_on": selection_of(lifter.metadata),
         "flip": settings.flip,
         "rows": [row.to_dict() for row in rows],
     }
@@ -82,6 +96,13 @@ def evaluate_table(
     lifter: TrainedLifter, table: PoseTable, protocols: Sequence[str], flip: bool, context: RunContext
 ) -> list[EvaluationRow]:
     """Every part under every rig, in name order."""
+    _check_protocols(protocols)
+    selected_on = selection_of(lifter.metadata)
+    if selected_on == TEST:
+        context.progress.log(
+            "this checkpoint was chosen on a test split: its numbers there are too good, and every row says so "
+            "(selected_on: test)"
+        )
     table = table.in_time_order()
     groups = sorted(set(zip(table.part.tolist(), table.rig.tolist(), strict=True)))
     context.progress.start("evaluate", len(groups), "parts")
@@ -94,7 +115,7 @@ def evaluate_table(
             result = evaluate_poses(
                 protocol, predicted, target, table.skeleton, action=chosen.action, sequence=chosen.sequence
             )
-            rows.append(EvaluationRow(part, rig, result))
+            rows.append(EvaluationRow(part, rig, result, selected_on))
         context.progress.advance("evaluate")
     context.progress.finish("evaluate")
     return rows
@@ -111,11 +132,21 @@ def predict_with(trainer: LifterTrainer, table: PoseTable, causal: bool, flip: b
     windows = Windows(table, trainer.lifter.receptive_field, causal)
     device = next(trainer.lifter.parameters()).device
     pieces: list[torch.Tensor] = []
-    for start in range(0, len(table), _CHUNK_ROWS):
-        rows = np.arange(start, min(start + _CHUNK_ROWS, len(table)))
+    chunk_rows = max(1, _CHUNK_FRAMES // trainer.lifter.receptive_field)
+    for start in range(0, len(table), chunk_rows):
+        rows = np.arange(start, min(start + chunk_rows, len(table)))
         joints = trainer.predict(windows.inputs(rows).to(device), flip=flip)
         pieces.append(joints.reshape(len(rows), table.skeleton.n_joints, 3).cpu())
     return torch.cat(pieces)
+
+
+def _check_protocols(names: Sequence[str]) -> None:
+    for name in names:
+        if find_protocol(name).true_scale:
+            raise SettingsError(
+                f"protocols: {name!r} multiplies every estimate by the ground truth's scale, which a lifter that gives "
+                "metres does not need; its numbers would stand beside no other; choose action_mean_with_root, say"
+            )
 
 
 def _finite(metrics: Any) -> dict[str, float | None]:

@@ -77,7 +77,7 @@ class PoseTable:
 
 
 class Windows:
-    """Cuts what a lifter sees out of a table.
+    """Cuts what a lifter sees out of a table; the windows are found when they are asked for.
 
     Args:
         table: The pairs.
@@ -87,39 +87,66 @@ class Windows:
 
     def __init__(self, table: PoseTable, receptive_field: int = 1, causal: bool = False) -> None:
         self._table = table
-        self._rows: np.ndarray | None = None
+        self._runs: _Runs | None = None
+        self._offsets = window_offsets(receptive_field, causal)
         if receptive_field > 1:
-            self._rows = _window_rows(table, receptive_field, causal)
+            self._runs = _Runs.of(table)
+
+    def __len__(self) -> int:
+        return len(self._table)
 
     def inputs(self, rows: np.ndarray) -> Tensor:
         """(B, J, 2), or (B, T, J, 2) for a receptive field of T; frames beyond a clip's ends repeat the end."""
-        index = rows if self._rows is None else self._rows[rows]
+        index = rows if self._runs is None else self._runs.windows(rows, self._offsets)
         return torch.from_numpy(self._table.keypoints_screen[index])
 
     def targets(self, rows: np.ndarray) -> Tensor:
         """(B, J, 3), or (B, 1, J, 3) where the inputs have a time axis."""
         joints = torch.from_numpy(self._table.joints_root_m[rows])
-        return joints if self._rows is None else joints[:, None]
+        return joints if self._runs is None else joints[:, None]
 
 
-def _window_rows(table: PoseTable, receptive_field: int, causal: bool) -> np.ndarray:
-    """(N, T) rows of each row's window. A gap in a clip's frames is an end."""
-    order = np.lexsort((table.frame, table.sequence))
-    sequence, frame = table.sequence[order], table.frame[order].astype(np.int64)
-    step = np.diff(frame)
-    same = np.diff(sequence) == 0
-    usual = int(np.median(step[same])) if same.any() else 1
-    breaks = np.flatnonzero(~same | (step != usual)) + 1
-    starts = np.concatenate([[0], breaks])
-    stops = np.concatenate([breaks, [len(order)]])
-    run = np.repeat(np.arange(len(starts)), stops - starts)
+def window_offsets(receptive_field: int, causal: bool) -> np.ndarray:
+    """(T,) frames of a window relative to the frame that is estimated: the middle one, or the last one if causal."""
     first = -(receptive_field - 1) if causal else -(receptive_field // 2)
-    offsets = np.arange(first, first + receptive_field)
-    position = np.arange(len(order))[:, None] + offsets[None]
-    position = np.clip(position, starts[run][:, None], stops[run][:, None] - 1)
-    rows = np.empty((len(order), receptive_field), np.int64)
-    rows[order] = order[position]
-    return rows
+    return np.arange(first, first + receptive_field)
+
+
+@dataclass(frozen=True)
+class _Runs:
+    """Rows in time order, cut into runs of frames without a gap.
+
+    Args:
+        order: (N,) row at every position; neighbours in time are neighbours here.
+        position: (N,) position of every row.
+        first, last: (N,) first and last position of the run of every position.
+    """
+
+    order: np.ndarray
+    position: np.ndarray
+    first: np.ndarray
+    last: np.ndarray
+
+    @staticmethod
+    def of(table: PoseTable) -> "_Runs":
+        """A gap in a clip's frames is an end."""
+        order = np.lexsort((table.frame, table.sequence))
+        sequence, frame = table.sequence[order], table.frame[order].astype(np.int64)
+        step = np.diff(frame)
+        same = np.diff(sequence) == 0
+        usual = int(np.median(step[same])) if same.any() else 1
+        breaks = np.flatnonzero(~same | (step != usual)) + 1
+        starts = np.concatenate([[0], breaks])
+        stops = np.concatenate([breaks, [len(order)]])
+        position = np.empty(len(order), np.int64)
+        position[order] = np.arange(len(order))
+        return _Runs(order, position, np.repeat(starts, stops - starts), np.repeat(stops - 1, stops - starts))
+
+    def windows(self, rows: np.ndarray, offsets: np.ndarray) -> np.ndarray:
+        """(B, T) rows of each row's window."""
+        centre = self.position[rows]
+        inside = np.clip(centre[:, None] + offsets, self.first[centre, None], self.last[centre, None])
+        return self.order[inside]
 
 
 def load_table(sources: Sequence[PairsSource]) -> PoseTable:
@@ -140,10 +167,7 @@ def load_table(sources: Sequence[PairsSource]) -> PoseTable:
         skeleton = skeleton or dataset.skeleton
         found = [_arrays(batch, number) for batch in _selected(dataset, source)]
         if not sum(len(piece["frame"]) for piece in found):
-            raise SettingsError(
-                f"{source.url}: no pairs in parts {', '.join(source.parts)} under rigs {', '.join(source.rigs)}; "
-                f"{_what_there_is(dataset)}"
-            )
+            raise nothing_chosen(dataset, source)
         pieces += found
     if skeleton is None:
         raise SettingsError("no dataset was given; name at least one with its url")
@@ -157,10 +181,28 @@ def _selected(dataset: Dataset, source: PairsSource) -> Iterator[PoseBatch]:
         there = dataset.open_pairs(path).columns
         wanted = [*_COLUMNS, *(name for name in ("part", "rig") if name in there)]
         for batch in dataset.iter_batches(columns=wanted, files=[path]):
-            keep = _matching(_extra(batch, "part"), source.parts) & _matching(
-                _extra(batch, "rig"), source.rigs
-            )
+            keep = _is_chosen(batch, source)
             yield batch if keep.all() else batch.take(keep)
+
+
+def chosen_rows(dataset: Dataset, source: PairsSource, path: str) -> np.ndarray:
+    """(N,) bool: which rows of one pairs file are of the source's parts and rigs."""
+    there = dataset.open_pairs(path).columns
+    wanted = ["sample_id", *(name for name in ("part", "rig") if name in there)]
+    batches = dataset.iter_batches(columns=wanted, files=[path])
+    return np.concatenate([_is_chosen(batch, source) for batch in batches])
+
+
+def nothing_chosen(dataset: Dataset, source: PairsSource) -> SettingsError:
+    """The error for a source without rows, which says what the dataset has."""
+    return SettingsError(
+        f"{source.url}: no pairs in parts {', '.join(source.parts)} under rigs {', '.join(source.rigs)}; "
+        f"{_what_there_is(dataset)}"
+    )
+
+
+def _is_chosen(batch: PoseBatch, source: PairsSource) -> np.ndarray:
+    return _matching(_extra(batch, "part"), source.parts) & _matching(_extra(batch, "rig"), source.rigs)
 
 
 def _matching(values: np.ndarray, patterns: Sequence[str]) -> np.ndarray:

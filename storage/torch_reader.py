@@ -113,6 +113,18 @@ class TorchPairs(IterableDataset[dict[str, torch.Tensor]]):
         """Chooses the epoch whose order the next iteration gives; needed before workers start."""
         self._epoch = epoch
 
+    def rows(self) -> BlockPool:
+        """All rows by number, out of the memory-mapped copy, for those who draw them in an order of their own.
+
+        They stand file by file, in file order, or with a window above 1 in stream order (`storage.streams`).
+
+        Raises:
+            DatasetError: if there is no `cache_folder`.
+        """
+        if self._cache is None:
+            raise DatasetError("to_torch: rows by number want the memory-mapped copy; give a cache_folder")
+        return self._cache.pool()
+
     def __iter__(self) -> Iterator[dict[str, torch.Tensor]]:
         held: dict[str, np.ndarray] | None = None
         for pool, drawn in _ahead(self._pools()) if self._read_ahead else self._pools():

@@ -2,7 +2,8 @@
 
 Its rows are what `pipelines.evaluate` writes (`part`, `rig`, `protocol`, `metrics`), and where several estimators were
 compared also `variant` and `seed`; `baseline` and `loop` name two of the variants. One variant gives a table of its
-metrics; several give a table of variants per protocol, by MPJPE. Numbers of different protocols never share a table.
+metrics; several give a table of variants per protocol, by its main error. Numbers of different protocols never
+share a table, and an estimator whose checkpoint was chosen on a test split is shown with that said beside its name.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -13,11 +14,13 @@ import numpy as np
 from jobs.errors import ReportError
 from jobs.report.inputs import EvaluationTable
 
-COMPARED_METRIC = "mpjpe_mm"
+COMPARED_METRICS = ("mpjpe_mm", "pa_mpjpe_reflection_mm")
+"""What variants are compared by: the first that the rows have."""
 _METRICS = {
     "mpjpe_mm": "MPJPE, mm",
     "pa_mpjpe_mm": "PA-MPJPE, mm",
     "n_mpjpe_mm": "N-MPJPE, mm",
+    "pa_mpjpe_reflection_mm": "PA-MPJPE with reflections (RepNet's), mm",
     "velocity_mm_per_frame": "velocity, mm a frame",
     "pck_150": "PCK at 150 mm, %",
     "auc": "AUC, %",
@@ -30,7 +33,11 @@ _PROTOCOLS = {
     "action_mean_with_root": "mean over actions, root joint counted",
     "action_mean_without_root": "mean over actions, root joint left out",
     "released_poseaug": "as PoseAug's released evaluation (16 joints, root counted, mean over frames)",
+    "released_semgcn": "as SemGCN's released evaluation (16 joints, root counted, mean over actions)",
+    "released_repnet": "as RepNet's released evaluation (16 joints, mirrored poses count as right, mean over frames)",
+    "released_motionbert": "as MotionBERT's released evaluation (scale from the ground truth, mean over actions)",
 }
+_CHOSEN_ON_TEST = "checkpoint chosen on the test split"
 
 
 def evaluation_tables(document: Any) -> list[EvaluationTable]:
@@ -47,11 +54,38 @@ def evaluation_tables(document: Any) -> list[EvaluationTable]:
     tables: list[EvaluationTable] = []
     for protocol in protocols:
         chosen = [row for row in rows if str(row.get("protocol", "")) == protocol]
-        variants = _ordered(dict.fromkeys(str(row.get("variant", "")) for row in chosen), baseline, own)
-        tables.append(
-            _compare(protocol, chosen, variants, baseline) if len(variants) > 1 else _single(protocol, chosen)
-        )
+        tables.append(evaluation_table(chosen, baseline, own))
     return tables
+
+
+def evaluation_table(
+    rows: Sequence[Mapping[str, Any]], baseline: Any = None, own: Any = None
+) -> EvaluationTable:
+    """One table of rows of one protocol.
+
+    Args:
+        rows: As `pipelines.evaluate` writes them.
+        baseline: The variant that the others are compared with.
+        own: The variant that comes last.
+
+    Raises:
+        ReportError: if the rows have different protocols, or one of them has none.
+    """
+    protocols = sorted({str(row.get("protocol") or "") for row in rows})
+    if len(protocols) != 1 or not protocols[0]:
+        named = ", ".join(name or "(none named)" for name in protocols) or "(no rows)"
+        raise ReportError(
+            f"evaluation table: wanted rows of one named protocol, got {named}; make a table for each: their numbers "
+            "differ by millimetres for the same poses"
+        )
+    variants = _ordered(dict.fromkeys(str(row.get("variant", "")) for row in rows), baseline, own)
+    if len(variants) > 1:
+        return _compare(protocols[0], rows, variants, baseline)
+    return _single(protocols[0], rows)
+
+
+def _is_chosen_on_test(rows: Iterable[Mapping[str, Any]]) -> bool:
+    return any(row.get("selected_on") == "test" for row in rows)
 
 
 def _ordered(variants: Iterable[str], baseline: Any, own: Any) -> list[str]:
@@ -70,11 +104,21 @@ def _compare(
 ) -> EvaluationTable:
     """Variants side by side: means over seeds, and their standard deviation where there are several."""
     parts = _part_names(rows)
+    metric = next(
+        (name for name in COMPARED_METRICS if any(name in row["metrics"] for row in rows)),
+        COMPARED_METRICS[0],
+    )
+    named = {
+        variant: f"{variant} ({_CHOSEN_ON_TEST})"
+        if _is_chosen_on_test(row for row in rows if str(row.get("variant", "")) == variant)
+        else variant
+        for variant in variants
+    }
     mean, spread, seeds = (np.full((len(parts), len(variants)), np.nan) for _ in range(3))
     for r, part in enumerate(parts):
         for c, variant in enumerate(variants):
             values = [
-                _number(row["metrics"].get(COMPARED_METRIC))
+                _number(row["metrics"].get(metric))
                 for row in rows
                 if _part_name(row, rows) == part and str(row.get("variant", "")) == variant
             ]
@@ -84,13 +128,13 @@ def _compare(
                 spread[r, c] = np.std(finite, ddof=1) if len(finite) > 1 else np.nan
     count = int(np.nanmax(seeds)) if np.isfinite(seeds).any() else 1
     return EvaluationTable(
-        protocol=protocol_words(protocol, "MPJPE"),
+        protocol=protocol_words(protocol, _METRICS[metric].removesuffix(", mm")),
         rows=tuple(parts),
-        columns=tuple(variants),
+        columns=tuple(named[variant] for variant in variants),
         mean=mean,
         spread=spread if count > 1 else None,
         seeds=count,
-        baseline=str(baseline) if baseline in variants else None,
+        baseline=named[str(baseline)] if baseline in variants else None,
     )
 
 
@@ -104,6 +148,8 @@ def _single(protocol: str, rows: Sequence[Mapping[str, Any]]) -> EvaluationTable
             value = _number(row["metrics"].get(name))
             mean[parts.index(_part_name(row, rows)), c] = value * (100 if name in _PERCENT else 1)
     title = protocol_words(protocol, "All metrics")
+    if _is_chosen_on_test(rows):
+        title += f"; {_CHOSEN_ON_TEST}"
     return EvaluationTable(
         title, tuple(parts), tuple(_METRICS[name] for name in names), mean, unit="", kind="metrics"
     )

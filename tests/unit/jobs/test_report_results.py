@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from jobs.errors import ReportError
-from jobs.report.evaluation import evaluation_tables
+from jobs.report.evaluation import evaluation_table, evaluation_tables
 from jobs.report.inputs import EvaluationTable, ReportInputs
 from jobs.report.learning import kept_fraction, other_panels, series_of, steering_panels, steps_of
 from jobs.report.results import headlines, improvement, table_view
@@ -37,6 +37,35 @@ def test_variants_become_columns_and_seeds_a_spread() -> None:
 def test_protocols_never_share_a_table() -> None:
     other = {**row("valid", 30.0), "protocol": "action_mean_with_root"}
     assert len(evaluation_tables({"rows": [row("valid", 10.0), other]})) == 2
+    with pytest.raises(
+        ReportError, match="one named protocol, got action_mean_with_root, frame_mean_with_root"
+    ):
+        evaluation_table([row("valid", 10.0), other])
+    with pytest.raises(ReportError, match=r"got \(none named\)"):
+        evaluation_tables({"rows": [{"part": "valid", "metrics": {"mpjpe_mm": 1.0}}]})
+
+
+def test_repnets_error_has_a_table_of_its_own() -> None:
+    rows: list[dict[str, object]] = [
+        {
+            **row("valid", 0.0, variant=name),
+            "protocol": "released_repnet",
+            "metrics": {"pa_mpjpe_reflection_mm": v},
+        }
+        for name, v in (("a", 40.0), ("b", 30.0))
+    ]
+    (table,) = evaluation_tables({"rows": rows})
+    assert table.protocol.startswith("PA-MPJPE with reflections (RepNet's), as RepNet's released evaluation")
+    np.testing.assert_allclose(table.mean, [[40, 30]])
+
+
+def test_a_checkpoint_chosen_on_the_test_split_says_so() -> None:
+    rows = [row("target_a", 10.0, variant="a", selected_on="test"), row("target_a", 12.0, variant="b")]
+    (table,) = evaluation_tables({"rows": rows, "baseline": "a"})
+    assert table.columns == ("a (checkpoint chosen on the test split)", "b")
+    assert table.baseline == table.columns[0]
+    (single,) = evaluation_tables({"rows": [row("target_a", 10.0, selected_on="test")]})
+    assert single.protocol.endswith("checkpoint chosen on the test split")
 
 
 def test_rigs_are_named_where_there_are_several() -> None:

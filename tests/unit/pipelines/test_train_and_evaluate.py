@@ -9,7 +9,7 @@ import pytest
 
 from estimators.errors import CheckpointError
 from estimators.lifters.simple_baseline import SimpleBaselineSettings
-from pipelines import train
+from pipelines import training_run
 from pipelines.errors import PlanMismatchError, SettingsError
 from pipelines.evaluate import EvaluateSettings, run_evaluate
 from pipelines.pose_table import PairsSource, PoseTable, Windows, load_table
@@ -49,14 +49,14 @@ def test_a_killed_run_goes_on_to_the_same_numbers(
     source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = run_train(settings(source), context(tmp_path / "whole"))
-    step = train.LifterTrainer.step
+    step = training_run.LifterTrainer.step
 
     def dies_at_ten(self: Any, *arguments: Any) -> float:
         if self.steps == 10:
             raise Killed
         return step(self, *arguments)
 
-    monkeypatch.setattr(train.LifterTrainer, "step", dies_at_ten)
+    monkeypatch.setattr(training_run.LifterTrainer, "step", dies_at_ten)
     with pytest.raises(Killed):
         run_train(settings(source), context(tmp_path / "cut"))
     monkeypatch.undo()
@@ -71,13 +71,13 @@ def test_the_best_on_validation_is_kept_not_the_last(
     source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     scores = iter([30.0, 10.0, 20.0])
-    evaluate = train.evaluate_poses
+    evaluate = training_run.evaluate_poses
 
     def scored(*arguments: Any, **named: Any) -> Any:
         result = evaluate(*arguments, **named)
         return result.__class__(result.protocol, {"mpjpe_mm": next(scores)}, result.n_poses)
 
-    monkeypatch.setattr(train, "evaluate_poses", scored)
+    monkeypatch.setattr(training_run, "evaluate_poses", scored)
     result = run_train(settings(source), context(tmp_path))
     assert (result.best_step, result.best_score) == (8, 10.0)
     assert load_trained_lifter(str(tmp_path / result.lifter_path)).metadata["step"] == 8
@@ -87,15 +87,6 @@ def test_another_recipe_on_the_same_output_is_refused(source: Path, tmp_path: Pa
     run_train(settings(source, steps=1), context(tmp_path))
     with pytest.raises(PlanMismatchError, match=r"recipe\.steps: 1 there, 2 now"):
         run_train(settings(source, steps=2), context(tmp_path))
-
-
-def test_batches_mix_sources_by_share(source: Path) -> None:
-    data = [{"url": str(source), "share": 3}, {"url": str(source), "share": 1}]
-    assert train._rows_of_each(settings(source, data=data)) == [24, 8]
-    uneven = [{"url": str(source), "share": 1000}, {"url": str(source), "share": 1}]
-    assert train._rows_of_each(settings(source, data=uneven)) == [31, 1]
-    with pytest.raises(SettingsError, match="too few for 3 sources"):
-        train._rows_of_each(settings(source, data=[*data, *data[:1]], batch_rows=2))
 
 
 def test_evaluation_has_a_row_per_part_rig_and_protocol(source: Path, tmp_path: Path) -> None:
