@@ -78,6 +78,15 @@ class Lifter(nn.Module, ABC):
         """(B, T, J, 2) -> (B, T, J, 3): a pose for every frame; frames beyond the ends repeat the end."""
         return self.lift(pad_ends(keypoints_screen, self.receptive_field, self.causal))
 
+    def fit(self, keypoints_screen: Tensor, joints_root_m: Tensor) -> None:
+        """Take what the network must know of the training data before the first step, such as their mean; most need
+        nothing.
+
+        Args:
+            keypoints_screen: (N, J, 2) of training pairs, or a fair sample.
+            joints_root_m: (N, J, 3) of the same pairs, metres.
+        """
+
     def to_published_state(self) -> dict[str, Tensor]:
         """State dict in the layout of the published checkpoints; the module's own unless it differs."""
         return dict(self.state_dict())

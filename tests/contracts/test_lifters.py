@@ -16,6 +16,12 @@ class TestSimpleBaseline(LifterContract):
         return SimpleBaselineSettings(width=32)
 
 
+class TestSimpleBaselineOfThePaper(LifterContract):
+    @pytest.fixture
+    def settings(self) -> SimpleBaselineSettings:
+        return SimpleBaselineSettings(width=32, standardise=True, max_norm=1.0)
+
+
 class TestVideoPoseSingleFrame(LifterContract):
     @pytest.fixture
     def settings(self) -> VideoPoseSettings:
