@@ -8,11 +8,13 @@ from pydantic import Field
 
 from estimators.lifters.contract import Lifter
 from estimators.lifters.dual_stream import DualStreamLifter, DualStreamSettings
+from estimators.lifters.repnet.lifter import RepNetLifter
+from estimators.lifters.repnet.settings import RepNetSettings
 from estimators.lifters.simple_baseline import SimpleBaselineLifter, SimpleBaselineSettings
 from estimators.lifters.videopose import VideoPoseLifter, VideoPoseSettings
 from poses.skeleton import Skeleton
 
-AnyLifterSettings = SimpleBaselineSettings | VideoPoseSettings | DualStreamSettings
+AnyLifterSettings = SimpleBaselineSettings | VideoPoseSettings | DualStreamSettings | RepNetSettings
 LifterSettings = Annotated[AnyLifterSettings, Field(discriminator="kind")]
 """Settings of any lifter; `kind` says which."""
 
@@ -20,6 +22,7 @@ _LIFTERS: dict[str, Callable[..., Lifter]] = {
     "simple_baseline": SimpleBaselineLifter,
     "videopose": VideoPoseLifter,
     "dual_stream": DualStreamLifter,
+    "repnet": RepNetLifter,
 }
 
 
