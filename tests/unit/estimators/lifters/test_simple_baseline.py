@@ -5,6 +5,7 @@ import torch
 
 from estimators.lifters.settings import build_lifter
 from estimators.lifters.simple_baseline import (
+    PRESETS,
     BoundedLinear,
     SimpleBaselineLifter,
     SimpleBaselineSettings,
