@@ -11,6 +11,7 @@ from benchmarks.row import BenchmarkRow
 
 MODULES = (
     "bench_poseaug",
+    "bench_lifters",
     "bench_storage",
     "bench_mass_augment",
     "bench_first_shard",

@@ -48,8 +48,8 @@ class GraphConvolution(nn.Module, ABC):
 def mix(mixing: Tensor, parts: Tensor) -> Tensor:
     """`GraphConvolution.mixing` times (B, J, P * out) -> (B, J, out)."""
     rows = parts.reshape(parts.shape[0], mixing.shape[-1], -1)
-    if mixing.ndim == 2:
-        return mixing @ rows
+    if mixing.ndim == 2:  # the plain product would copy `rows` to transpose it
+        return torch.bmm(mixing.expand(len(rows), -1, -1), rows)
     return torch.einsum("cik,bkc->bic", mixing, rows)
 
 
@@ -64,6 +64,7 @@ class SemanticGraphConvolution(GraphConvolution):
 
     per_channel = False
     """Whether every output channel has an adjacency of its own."""
+    _edges: Tensor
 
     def __init__(self, inputs: int, outputs: int, skeleton: Skeleton) -> None:
         super().__init__()
@@ -100,6 +101,8 @@ class ChannelGraphConvolution(SemanticGraphConvolution):
 
 class PlainGraphConvolution(GraphConvolution):
     """Graph convolution with the skeleton's fixed adjacency; of the ResGCN baseline, which was not released."""
+
+    _adjacency: Tensor
 
     def __init__(self, inputs: int, outputs: int, skeleton: Skeleton) -> None:
         super().__init__()

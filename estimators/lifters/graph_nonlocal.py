@@ -25,6 +25,9 @@ class GraphNonLocal(nn.Module):
         skeleton: Names the joints of the groups.
     """
 
+    _first: Tensor
+    _last: Tensor
+
     def __init__(self, channels: int, groups: JointGroups, skeleton: Skeleton) -> None:
         super().__init__()
         half = channels // 2
