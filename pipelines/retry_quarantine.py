@@ -25,7 +25,7 @@ from pipelines.run_units import UnitsResult, lineage_of, run_units
 from pipelines.stages.quarantined import QUARANTINE
 from poses.identity import stable_id
 from storage.commit import UnitCommit
-from storage.manifest import Manifest, publish_manifest, read_manifest
+from storage.manifest import Manifest, publish_manifest, read_manifest, renew_card
 from storage.object_store import ObjectStore
 from storage.quarantine import QuarantinedRow, count_whole_rows
 from storage.reader import Dataset
@@ -104,7 +104,11 @@ def retry_quarantine(context: RunContext, changes: Mapping[str, Any] | None = No
         PlanMismatchError: if a change, or a checkpoint that is another one now, would alter what the rows become.
         CommitConflictError: if another retry settled the rows meanwhile; nothing is published then.
     """
-    first = open_files(Dataset.open(context.out_url), context.progress.log)
+    dataset = Dataset.open(context.out_url)
+    renew_card(
+        dataset.store, dataset.manifest
+    )  # a retry that died right after publishing leaves nothing else to do
+    first = open_files(dataset, context.progress.log)
     results: list[RetryResult] = []
     for run_id in sorted({file.run_id for file in first}):
         dataset = Dataset.open(context.out_url)

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from poses.errors import SkeletonError
 from poses.skeleton import Skeleton
-from storage.card import write_card
+from storage.card import CARD_PATH, dataset_card, write_card
 from storage.commit import FileEntry, UnitCommit, canonical_json, first_fault
 from storage.errors import CommitConflictError, DatasetError, ManifestError
 from storage.object_store import ObjectStore, read_if_there
@@ -26,6 +26,9 @@ SCHEMA_VERSION = 1
 """Version of the layout on disk: folders, manifest, Parquet columns, Zarr arrays."""
 
 MAX_PUBLISH_ATTEMPTS = 200
+
+_CARD_ROUNDS = 5
+"""One to write the card and one to see that it is still right; more if others publish meanwhile."""
 
 _MANIFEST_NAME = re.compile(r"manifests/v(\d{6,})\.json")
 
@@ -140,6 +143,7 @@ def publish_manifest(
             _check_same_skeleton(store, parent, skeleton)
             present = set(parent.commits)
             if not wanted.by_key(without=present):
+                renew_card(store, parent)
                 return parent
         _check_replaced(store, parent, replaces)
         manifest = _next_manifest(parent, run_id, wanted, skeleton, dict(lineage or {}), writer_id, replaces)
@@ -148,12 +152,33 @@ def publish_manifest(
             store.put_if_absent(path, canonical_json(manifest))
             or _parse_manifest(store, manifest.version).writer_id == writer_id
         ):
-            write_card(store, manifest)
+            renew_card(store, manifest)
             return manifest
     raise CommitConflictError(
         f"{store.url}: another writer won {MAX_PUBLISH_ATTEMPTS} times in a row; let one process publish"
         " this dataset"
     )
+
+
+def renew_card(store: ObjectStore, known: Manifest | None = None) -> None:
+    """Makes the dataset's card that of the latest version.
+
+    A publisher may die between its manifest and the card, or be overtaken there by the next one; whoever publishes,
+    or finds everything published, puts that right.
+
+    Args:
+        store: The dataset's root.
+        known: A version that need not be read again if it is the latest.
+    """
+    for _ in range(_CARD_ROUNDS):
+        versions = manifest_versions(store)
+        if not versions:
+            return
+        if known is None or known.version != versions[-1]:
+            known = _parse_manifest(store, versions[-1])
+        if read_if_there(store, CARD_PATH) == dataset_card(known).encode():
+            return
+        write_card(store, known)
 
 
 def _next_manifest(

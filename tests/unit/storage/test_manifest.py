@@ -9,7 +9,7 @@ import pytest
 from poses.skeleton import load_skeleton
 from storage.commit import commit_path, read_commit
 from storage.errors import DatasetError, ManifestError
-from storage.manifest import SCHEMA_VERSION, manifest_versions, publish_manifest, read_manifest
+from storage.manifest import SCHEMA_VERSION, manifest_versions, publish_manifest, read_manifest, renew_card
 from storage.object_store import open_store
 from storage.reader import Dataset
 from tests.unit.storage.samples import SKELETON, assert_same_pairs, commit_pairs, make_pairs
@@ -32,6 +32,23 @@ def test_publishing_the_same_commits_again_changes_nothing(tmp_path: Path) -> No
     first = publish_manifest(store, "run", commits, SKELETON)
     assert publish_manifest(store, "run", commits, SKELETON) == first
     assert manifest_versions(store) == [1]
+
+
+def test_the_card_is_that_of_the_latest_version_whoever_died_before_writing_it(tmp_path: Path) -> None:
+    store = open_store(tmp_path)
+    first = commit_pairs(store, make_pairs(10, seed=1), "a")
+    publish_manifest(store, "run", [first], SKELETON)
+    old_card = store.read_bytes("README.md")
+    publish_manifest(store, "run", [commit_pairs(store, make_pairs(20, seed=2), "b")], SKELETON)
+    card = store.read_bytes("README.md")
+    assert b"Version 2" in card
+    store.write_bytes("README.md", old_card)  # a publisher that was overtaken by the second
+    publish_manifest(store, "run", [first], SKELETON)
+    assert store.read_bytes("README.md") == card
+    store.delete("README.md")  # one that died right after its manifest
+    renew_card(store)
+    assert store.read_bytes("README.md") == card
+    assert manifest_versions(store) == [1, 2]
 
 
 def test_the_order_of_commits_does_not_matter(tmp_path: Path) -> None:
