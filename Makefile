@@ -7,7 +7,7 @@ DEMO_OUT ?= out/demo
 MOCAP ?= ../shared/data/mocap
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test test-fast lint format bench fuzz results results-released install clean
+.PHONY: demo test test-fast lint format bench faults fuzz results results-released install clean
 
 install: $(READY)
 
@@ -40,6 +40,10 @@ format: $(READY)
 
 bench: $(READY)
 	@OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks $(WRITE)
+
+# The fault campaign (docs/reliability.md): hundreds of injected faults, two at a time. FAULTS="--only driver" for a part.
+faults: $(READY)
+	@$(BIN)/python -m tests.faults.campaign $(WRITE) $(FAULTS)
 
 results: $(READY)
 	@$(BIN)/posemill run results --set source=$(MOCAP) --set out=out/results
