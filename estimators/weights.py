@@ -49,10 +49,15 @@ def flatten_state(module: nn.Module, version: int = 0) -> WeightBuffer:
 
     Integer tensors (BatchNorm's step counters) are stored bit by bit, so that loading restores them exactly.
     """
+    return flatten_tensors(module.state_dict(), version)
+
+
+def flatten_tensors(state: Mapping[str, Tensor], version: int = 0) -> WeightBuffer:
+    """As `flatten_state`, of a state dict: averaged weights, for instance."""
     layout: list[TensorSlot] = []
     pieces: list[Tensor] = []
     offset = 0
-    for name, value in module.state_dict().items():
+    for name, value in state.items():
         words = _as_words(value.detach().cpu())
         layout.append(TensorSlot(name, tuple(value.shape), _dtype_name(value), offset, words.numel()))
         pieces.append(words)

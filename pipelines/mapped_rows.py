@@ -25,6 +25,7 @@ class MappedRows:
         cache_folder: Where copies live on this machine.
         receptive_field: Frames that one output frame sees; for 1 rows have no time axis.
         causal: The output frame is the last of its window instead of the middle one.
+        every_frame: Targets are given for every frame of a window, not for the estimated one alone.
 
     Raises:
         SettingsError: if nothing is selected.
@@ -32,11 +33,16 @@ class MappedRows:
     """
 
     def __init__(
-        self, source: PairsSource, cache_folder: str, receptive_field: int = 1, causal: bool = False
+        self,
+        source: PairsSource,
+        cache_folder: str,
+        receptive_field: int = 1,
+        causal: bool = False,
+        every_frame: bool = False,
     ) -> None:
         dataset = Dataset.open(source.url, source.version)
         self.skeleton = dataset.skeleton
-        self._temporal = receptive_field > 1
+        self._temporal, self._every_frame = receptive_field > 1, every_frame
         self._offsets = window_offsets(receptive_field, causal)
         self._rows = _positions(dataset, source, self._temporal)
         if not len(self._rows):
@@ -50,15 +56,18 @@ class MappedRows:
     def inputs(self, rows: np.ndarray) -> Tensor:
         """(B, J, 2), or (B, T, J, 2) windows, which repeat the ends of what one file holds of a clip."""
         centre = self._rows[rows]
-        if not self._temporal:
-            return self._read("keypoints_screen", centre)
-        first, last = self._pool.first[centre, None], self._pool.last[centre, None]
-        return self._read("keypoints_screen", np.clip(centre[:, None] + self._offsets, first, last))
+        return self._read("keypoints_screen", self._windows(centre) if self._temporal else centre)
 
     def targets(self, rows: np.ndarray) -> Tensor:
-        """(B, J, 3), or (B, 1, J, 3) where the inputs have a time axis."""
+        """(B, J, 3); where the inputs have a time axis (B, 1, J, 3), or (B, T, J, 3) for every frame."""
+        if self._temporal and self._every_frame:
+            return self._read("joints_root_m", self._windows(self._rows[rows]))
         joints = self._read("joints_root_m", self._rows[rows])
         return joints[:, None] if self._temporal else joints
+
+    def _windows(self, centre: np.ndarray) -> np.ndarray:
+        first, last = self._pool.first[centre, None], self._pool.last[centre, None]
+        return np.clip(centre[:, None] + self._offsets, first, last)
 
     def _read(self, column: str, index: np.ndarray) -> Tensor:
         return torch.from_numpy(np.take(self._pool.columns[column], index, axis=0))

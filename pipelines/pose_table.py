@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
 from pipelines.errors import SettingsError
+from pipelines.frame_runs import FrameRuns
 from poses.batch import PoseBatch
 from poses.skeleton import Skeleton
 from storage.reader import Dataset
@@ -83,14 +84,17 @@ class Windows:
         table: The pairs.
         receptive_field: Frames that one output frame sees. For 1 the rows are given without a time axis.
         causal: The output frame is the last of its window instead of the middle one.
+        every_frame: Targets are given for every frame of a window, not for the estimated one alone.
     """
 
-    def __init__(self, table: PoseTable, receptive_field: int = 1, causal: bool = False) -> None:
-        self._table = table
-        self._runs: _Runs | None = None
+    def __init__(
+        self, table: PoseTable, receptive_field: int = 1, causal: bool = False, every_frame: bool = False
+    ) -> None:
+        self._table, self._every_frame = table, every_frame
+        self._runs: FrameRuns | None = None
         self._offsets = window_offsets(receptive_field, causal)
         if receptive_field > 1:
-            self._runs = _Runs.of(table)
+            self._runs = FrameRuns.of(table.sequence, table.frame)
 
     def __len__(self) -> int:
         return len(self._table)
@@ -101,7 +105,9 @@ class Windows:
         return torch.from_numpy(self._table.keypoints_screen[index])
 
     def targets(self, rows: np.ndarray) -> Tensor:
-        """(B, J, 3), or (B, 1, J, 3) where the inputs have a time axis."""
+        """(B, J, 3); where the inputs have a time axis (B, 1, J, 3), or (B, T, J, 3) for every frame."""
+        if self._runs is not None and self._every_frame:
+            return torch.from_numpy(self._table.joints_root_m[self._runs.windows(rows, self._offsets)])
         joints = torch.from_numpy(self._table.joints_root_m[rows])
         return joints if self._runs is None else joints[:, None]
 
@@ -110,43 +116,6 @@ def window_offsets(receptive_field: int, causal: bool) -> np.ndarray:
     """(T,) frames of a window relative to the frame that is estimated: the middle one, or the last one if causal."""
     first = -(receptive_field - 1) if causal else -(receptive_field // 2)
     return np.arange(first, first + receptive_field)
-
-
-@dataclass(frozen=True)
-class _Runs:
-    """Rows in time order, cut into runs of frames without a gap.
-
-    Args:
-        order: (N,) row at every position; neighbours in time are neighbours here.
-        position: (N,) position of every row.
-        first, last: (N,) first and last position of the run of every position.
-    """
-
-    order: np.ndarray
-    position: np.ndarray
-    first: np.ndarray
-    last: np.ndarray
-
-    @staticmethod
-    def of(table: PoseTable) -> "_Runs":
-        """A gap in a clip's frames is an end."""
-        order = np.lexsort((table.frame, table.sequence))
-        sequence, frame = table.sequence[order], table.frame[order].astype(np.int64)
-        step = np.diff(frame)
-        same = np.diff(sequence) == 0
-        usual = int(np.median(step[same])) if same.any() else 1
-        breaks = np.flatnonzero(~same | (step != usual)) + 1
-        starts = np.concatenate([[0], breaks])
-        stops = np.concatenate([breaks, [len(order)]])
-        position = np.empty(len(order), np.int64)
-        position[order] = np.arange(len(order))
-        return _Runs(order, position, np.repeat(starts, stops - starts), np.repeat(stops - 1, stops - starts))
-
-    def windows(self, rows: np.ndarray, offsets: np.ndarray) -> np.ndarray:
-        """(B, T) rows of each row's window."""
-        centre = self.position[rows]
-        inside = np.clip(centre[:, None] + offsets, self.first[centre, None], self.last[centre, None])
-        return self.order[inside]
 
 
 def load_table(sources: Sequence[PairsSource]) -> PoseTable:

@@ -39,6 +39,9 @@ class TrainSettings(BaseModel):
     """For schedules by epoch; None: one pass over the first source."""
     validate_every: int = Field(default=200, ge=1)
     checkpoint_every: int = Field(default=400, ge=1)
+    targets: Literal["one_frame", "every_frame"] = "one_frame"
+    """Temporal lifters: what a window is trained on, the frame that it is there for (VideoPose), or each of its frames,
+    which the lifter gives in one pass (the dual-stream transformer)."""
     protocol: str = "frame_mean_with_root"
     metric: str = "mpjpe_mm"
     reader: Literal["memory", "mapped"] = "memory"

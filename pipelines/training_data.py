@@ -30,7 +30,7 @@ class TrainingRows(Protocol):
         ...
 
     def targets(self, rows: np.ndarray) -> Tensor:
-        """(B, J, 3), or (B, 1, J, 3) where the inputs have a time axis; root-relative metres."""
+        """(B, J, 3), or (B, 1 or T, J, 3) where the inputs have a time axis; root-relative metres."""
         ...
 
 

@@ -291,13 +291,14 @@ def _rows(
     source: PairsSource, settings: TrainSettings, receptive_field: int, causal: bool, skeleton: Skeleton
 ) -> TrainingRows:
     """The rows of one source, read as the settings say."""
+    every_frame = settings.targets == "every_frame"
     if settings.reader == "mapped":
-        mapped = MappedRows(source, settings.cache_folder, receptive_field, causal)
+        mapped = MappedRows(source, settings.cache_folder, receptive_field, causal, every_frame)
         _check_skeletons(mapped.skeleton, skeleton)
         return mapped
     table = load_table([source])
     _check_skeletons(table.skeleton, skeleton)
-    return Windows(table, receptive_field, causal)
+    return Windows(table, receptive_field, causal, every_frame)
 
 
 def _check_skeletons(train: Skeleton, validation: Skeleton) -> None:

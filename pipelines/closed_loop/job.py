@@ -12,6 +12,7 @@ from augment.poseaug.trained import export_augmentor
 from estimators.checkpoints import checkpoint_to_bytes
 from estimators.lifters.settings import build_lifter
 from estimators.weights import WeightBuffer, flatten_state, load_flat
+from pipelines.chosen_on import LAST_STEP, chosen_on
 from pipelines.closed_loop.build_crew import CrewPlan, build_augmentor, crew_factory
 from pipelines.closed_loop.checkpoint import LoopCheckpoints, LoopState, MemberState
 from pipelines.closed_loop.crew import AUGMENTOR_NAME, TRAINER_NAME, Crew
@@ -56,7 +57,9 @@ class ClosedLoopResult:
 
 def plan_closed_loop(settings: ClosedLoopSettings, source_url: str, seed: int) -> Plan:
     """The loop's plan: one unit per round, and the source's version as its input."""
+    chosen_on(settings.valid_parts, settings.choose_on_test, "loop.valid_parts")
     dataset = Dataset.open(source_url, settings.source_version)
+    _check_single_frame(settings, dataset.skeleton)
     digests = [entry.sha256 for entry in dataset.manifest.files]
     source = hashlib.sha256(canonical_json(sorted(digests))).hexdigest()
     units = [
@@ -66,6 +69,16 @@ def plan_closed_loop(settings: ClosedLoopSettings, source_url: str, seed: int) -
     if settings.start_from is not None:
         weights["start_from"] = tensors_digest(read_checkpoint(settings.start_from).tensors)
     return make_plan("loop", settings, seed, units, {"source": source}, weights)
+
+
+def _check_single_frame(settings: ClosedLoopSettings, skeleton: Skeleton) -> None:
+    frames = build_lifter(settings.lifter, skeleton, 0).receptive_field
+    if frames > 1:
+        raise SettingsError(
+            f"loop.lifter: {settings.lifter.kind!r} sees {frames} frames at once, but augmentors make single poses, "
+            "which have no neighbours in time; take its single-frame form in the loop (videopose: kernel_widths "
+            "[1, 1, 1, 1, 1]; dual_stream: window 1), and train the temporal one with the job `train`"
+        )
 
 
 def tensors_digest(tensors: dict[str, Tensor]) -> str:
@@ -146,7 +159,10 @@ def _save(
         "run_id": plan.run_id,
         "lifter_steps": steps,
         "validation_mpjpe_mm": best_mm,
-        "chosen_on": list(settings.valid_parts) if best_mm is not None else "last step",
+        "selected_on": LAST_STEP
+        if best_mm is None
+        else chosen_on(settings.valid_parts, settings.choose_on_test, "loop.valid_parts"),
+        "chosen_on": list(settings.valid_parts) if best_mm is not None else LAST_STEP,
     }
     tensors = _lifter_tensors(settings, skeleton, trainer)
     store.write_bytes(LIFTER_FILE, lifter_to_bytes(tensors, settings.lifter, skeleton, provenance))
@@ -168,7 +184,8 @@ def _lifter_tensors(
     settings: ClosedLoopSettings, skeleton: Skeleton, trainer: MemberState
 ) -> dict[str, Tensor]:
     """The state dict of the best estimator; the last one where nothing was validated."""
-    prefix = "trainer.lifter/"
+    averaged = any(name.startswith("trainer.average/") for name in trainer.tensors)
+    prefix = "trainer.average/" if averaged else "trainer.lifter/"
     last = {k[len(prefix) :]: v for k, v in trainer.tensors.items() if k.startswith(prefix)}
     if "best_weights" not in trainer.tensors:
         return last

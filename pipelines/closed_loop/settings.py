@@ -85,7 +85,10 @@ class ClosedLoopSettings(_Settings):
     train_parts: tuple[str, ...] = ("source_train",)
     """Parts of the dataset that are trained on."""
     valid_parts: tuple[str, ...] = ("source_valid",)
-    """Parts that the best estimator is chosen on; parts that the dataset lacks are left out."""
+    """Parts that the best estimator is chosen on; parts that the dataset lacks are left out. A test part is refused unless
+    `choose_on_test` is set."""
+    choose_on_test: bool = False
+    """Choose on a test part all the same; the estimator's file and every table of it say so."""
     rigs: tuple[str, ...] = ("h36m_like",)
     """Camera rigs that train and validation poses are seen by; empty means all."""
     valid_max_rows: int = Field(default=8192, ge=1)

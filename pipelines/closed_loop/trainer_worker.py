@@ -9,12 +9,13 @@ from torch import Tensor
 
 from estimators.lifters.contract import Lifter
 from estimators.lifters.trainer import LifterTrainer
-from estimators.weights import WeightBuffer, flatten_state
+from estimators.weights import WeightBuffer, flatten_state, flatten_tensors
 from pipelines.closed_loop.checkpoint import MemberState
 from pipelines.closed_loop.chunks import PoseChunk, join_chunks
 from pipelines.closed_loop.ordering import RowStream, batch_bounds, shuffled
 from pipelines.closed_loop.reports import TrainingReport
 from pipelines.closed_loop.source_poses import SourcePoses
+from pipelines.closed_loop.source_windows import SourceWindows, window_shape
 from poses.metrics import mpjpe_mm
 from poses.randomness import RowRandom
 
@@ -41,13 +42,18 @@ class TrainerWorker:
     """
 
     def __init__(
-        self, order: TrainerOrder, trainer: LifterTrainer, real: SourcePoses, validation: SourcePoses | None
+        self,
+        order: TrainerOrder,
+        trainer: LifterTrainer,
+        real: SourcePoses,
+        validation: SourcePoses | None,
+        validation_rows: np.ndarray | None = None,
     ) -> None:
         self._order = order
         self._trainer = trainer
-        self._real = real
-        self._real_joints_root_m = real.joints_root_m
-        self._validation = validation
+        shape = window_shape(trainer.lifter)
+        self._real = SourceWindows(real, shape)
+        self._validation = SourceWindows(validation, shape, validation_rows) if validation is not None else None
         self._mirror = torch.as_tensor(real.skeleton.mirror_index.copy())
         self._device = real.joints_camera_m.device
         self._stream = RowStream(
@@ -146,7 +152,7 @@ class TrainerWorker:
         for fakes in np.array_split(np.arange(n_fakes), len(chunk.batch_rows)):
             if self._full():
                 break
-            rows = torch.from_numpy(self._stream.next()[: self._order.batch_rows - len(fakes)])
+            rows = self._stream.next()[: self._order.batch_rows - len(fakes)]
             fake_rows = torch.from_numpy(fakes)
             real_keypoints, real_joints = self._real_rows(rows)
             losses.append(
@@ -158,21 +164,25 @@ class TrainerWorker:
         return losses
 
     def _real_step(self) -> float:
-        return self._trainer.step(*self._real_rows(torch.from_numpy(self._stream.next())))
+        return self._trainer.step(*self._real_rows(self._stream.next()))
 
-    def _real_rows(self, rows: Tensor) -> tuple[Tensor, Tensor]:
-        """Keypoints and targets of real poses; a random half of them mirrored where the diet says so."""
-        keypoints, joints = self._real.keypoints_screen[rows], self._real_joints_root_m[rows]
+    def _real_rows(self, rows: np.ndarray) -> tuple[Tensor, Tensor]:
+        """Keypoints and targets of real poses; a random half of them mirrored, windows whole, where the diet says so."""
+        keypoints, joints = self._real.keypoints(rows), self._real.targets(rows)
         if not self._order.flip_real:
             return keypoints, joints
         random = RowRandom(
-            self._order.seed, "trainer.flip", self._real.sample_id[rows.numpy()], self._trainer.steps
+            self._order.seed, "trainer.flip", self._real.sample_id(rows), self._trainer.steps
         )
-        turned = (torch.from_numpy(random.uniform(1, stream="flip"))[:, :, None] < 0.5).to(self._device)
+        turned = (torch.from_numpy(random.uniform(1, stream="flip"))[:, 0] < 0.5).to(self._device)
         return (
-            torch.where(turned, keypoints[:, self._mirror] * keypoints.new_tensor([-1.0, 1.0]), keypoints),
-            torch.where(turned, joints[:, self._mirror] * joints.new_tensor([-1.0, 1.0, 1.0]), joints),
+            self._flipped(keypoints, turned, keypoints.new_tensor([-1.0, 1.0])),
+            self._flipped(joints, turned, joints.new_tensor([-1.0, 1.0, 1.0])),
         )
+
+    def _flipped(self, poses: Tensor, turned: Tensor, signs: Tensor) -> Tensor:
+        turned = turned.view(-1, *[1] * (poses.ndim - 1))
+        return torch.where(turned, poses[..., self._mirror, :] * signs, poses)
 
     def _report(
         self,
@@ -202,12 +212,15 @@ class TrainerWorker:
         due = (round_index + 1) % self._order.validate_every_rounds == 0 or self._full()
         if self._validation is None or not due:
             return {}
-        predicted = self._trainer.predict(self._validation.keypoints_screen)
-        error_mm = float(mpjpe_mm(predicted, self._validation.joints_root_m).mean())
+        error_mm = float(torch.cat([self._errors_mm(self._validation, r) for r in self._validation.pieces()]).mean())
         if error_mm < self._best_error_mm:
             self._best_error_mm = error_mm
-            self._best_weights = flatten_state(self._trainer.lifter, self._version).flat
+            self._best_weights = flatten_tensors(self._trainer.evaluation_state(), self._version).flat
         return {"mpjpe_mm": error_mm, "best_mpjpe_mm": self._best_error_mm}
+
+    def _errors_mm(self, windows: SourceWindows, rows: np.ndarray) -> Tensor:
+        target = windows.poses_root_m(rows)
+        return mpjpe_mm(self._trainer.predict(windows.keypoints(rows)).view_as(target), target)
 
     def state(self) -> MemberState:
         """Everything that the next round depends on."""

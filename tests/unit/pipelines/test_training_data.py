@@ -100,15 +100,26 @@ def test_shares_become_rows() -> None:
         rows_of_each([1, 1, 1], 2)
 
 
-@pytest.mark.parametrize("receptive_field", [1, 9])
-@pytest.mark.parametrize("causal", [False, True])
-def test_mapped_rows_are_those_in_memory(tmp_path: Path, receptive_field: int, causal: bool) -> None:
-    make_source(tmp_path / "data")
-    source = PairsSource(url=str(tmp_path / "data"), parts=("source_*",), rigs=("h36m_like",))
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory: pytest.TempPathFactory) -> str:
+    url = tmp_path_factory.mktemp("source")
+    make_source(url)
+    return str(url)
+
+
+@pytest.mark.parametrize(
+    ("receptive_field", "causal", "every_frame"), [(1, False, False), (9, False, False), (9, True, True)]
+)
+def test_mapped_rows_are_those_in_memory(
+    dataset: str, tmp_path: Path, receptive_field: int, causal: bool, every_frame: bool
+) -> None:
+    source = PairsSource(url=dataset, parts=("source_*",), rigs=("h36m_like",))
     table = load_table([source])
-    memory = Windows(table, receptive_field, causal)
-    mapped = MappedRows(source, str(tmp_path / "cache"), receptive_field, causal)
+    memory = Windows(table, receptive_field, causal, every_frame)
+    mapped = MappedRows(source, str(tmp_path / "cache"), receptive_field, causal, every_frame)
     assert len(memory) == len(mapped) > 100
+    frames = (1 if causal is False else receptive_field,) if receptive_field > 1 else ()
+    assert memory.targets(np.arange(2)).shape == (2, *frames, 16, 3)
     rows = np.random.default_rng(0).permutation(len(memory))
     assert torch.equal(mapped.targets(rows), memory.targets(rows))
     assert torch.equal(mapped.inputs(rows), memory.inputs(rows))
