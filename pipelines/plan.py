@@ -18,7 +18,7 @@ from pipelines.errors import PlanError, PlanMismatchError
 from pipelines.knobs import canonical_json, code_version, recipe_of
 from pipelines.plan_difference import describe_difference, what_to_do
 from pipelines.redaction import redacted
-from storage.object_store import ObjectStore
+from storage.object_store import ObjectStore, read_if_there
 
 PLAN_FORMAT = 1
 
@@ -191,8 +191,9 @@ def stored_run_ids(store: ObjectStore) -> list[str]:
 
 
 def stored_plans(store: ObjectStore) -> list[Plan]:
-    """All plans of a dataset, by run id."""
-    return [read_plan(store, run_id) for run_id in stored_run_ids(store)]
+    """All plans of a dataset, by run id; one that was given up since it was listed is left out."""
+    found = ((plan_path(run_id), read_if_there(store, plan_path(run_id))) for run_id in stored_run_ids(store))
+    return [plan_from_json(data, path) for path, data in found if data is not None]
 
 
 def read_plan(store: ObjectStore, run_id: str) -> Plan:
@@ -217,13 +218,24 @@ def freeze_plan(store: ObjectStore, plan: Plan, accept_other_plan: bool = False)
         True if the same plan was there already, that is, the job is resumed.
 
     Raises:
-        PlanMismatchError: if the output holds another plan and `accept_other_plan` is off.
+        PlanMismatchError: if the output holds another plan and `accept_other_plan` is off. Of two jobs that begin
+            different plans at the same moment at most one goes on.
     """
-    if store.exists(plan_path(plan.run_id)):
+    path = plan_path(plan.run_id)
+    if store.exists(path):
         return True
     if not accept_other_plan and (refusal := refusal_of(store, plan)):
         raise PlanMismatchError(refusal)
-    return not store.put_if_absent(plan_path(plan.run_id), plan_to_json(plan))
+    if not store.put_if_absent(path, plan_to_json(plan)):
+        return True
+    if not accept_other_plan and (others := sorted({*stored_run_ids(store)} - {plan.run_id})):
+        # Another driver looked before this plan was there, and wrote its own; whoever sees the other one gives way.
+        store.delete(path)
+        raise PlanMismatchError(
+            f"{store.url}: another job began here at the same moment, with the plan {', '.join(others)}; this one is "
+            f"{plan.run_id}. Nothing was done; run it again, and if it is refused then, with another output or --on-top"
+        )
+    return False
 
 
 def refusal_of(store: ObjectStore, plan: Plan) -> str:

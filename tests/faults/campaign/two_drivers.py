@@ -23,6 +23,7 @@ from tests.faults.campaign.workbench import JOBS, OUT, QUICK, SEED, Job, Workben
 
 SAME, OTHER, KILLED = "two drivers, one plan", "two drivers, two plans", "two drivers, one killed"
 _LONGEST_S = 0.03
+_PATIENCE_S = 60.0
 
 
 def two_drivers(bench: Workbench, draw: random.Random, short: bool) -> Iterator[Case]:
@@ -39,22 +40,21 @@ def two_drivers(bench: Workbench, draw: random.Random, short: bool) -> Iterator[
 
 
 class _Gate:
-    """Both drivers stop at it, ready, until it opens."""
+    """Where drivers wait for each other."""
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    def __init__(self, folder: Path, name: str = "ready") -> None:
+        self._folder, self._name = folder, name
 
-    def wait(self) -> None:
-        """In a driver."""
-        (self._folder / f"ready-{os.getpid()}").touch()
-        while not (self._folder / "go").exists():
+    def meet(self, count: int) -> None:
+        """In a driver: until so many are here."""
+        (self._folder / f"{self._name}-{os.getpid()}").touch()
+        deadline_s = time.monotonic() + _PATIENCE_S
+        while len(list(self._folder.glob(f"{self._name}-*"))) < count and time.monotonic() < deadline_s:
             time.sleep(0.001)
 
-    def open(self, count: int) -> None:
-        """Once so many are there."""
-        while len(list(self._folder.glob("ready-*"))) < count:
-            time.sleep(0.002)
-        (self._folder / "go").touch()
+    def met(self) -> int:
+        """How many came."""
+        return len(list(self._folder.glob(f"{self._name}-*")))
 
 
 def _dawdle(seed: int) -> Callable[[Point], None]:
@@ -67,14 +67,13 @@ def _started(folder: Path, works: Sequence[Callable[[], None]]) -> list[int]:
     gate = _Gate(folder)
 
     def driver(work: Callable[[], None]) -> None:
-        gate.wait()
+        gate.meet(len(works))
         work()
 
     pids = [
         start_child(partial(driver, work), folder / f"driver{number}.txt")
         for number, work in enumerate(works)
     ]
-    gate.open(len(works))
     return [wait_for(pid) for pid in pids]
 
 
@@ -103,11 +102,17 @@ def _race(bench: Workbench, job: Job, seed: int, folder: Path) -> Sequence[Verdi
 
 
 def _two_plans(bench: Workbench, seed: int, folder: Path) -> Sequence[Verdict]:
-    """One gets the dataset; the other is told what is there. Both may be told, and then one begins again."""
-    out = folder / OUT
+    """Both find the dataset empty before either freezes its plan. No more than one goes on; the other is told."""
+    out, dawdle = folder / OUT, _dawdle(seed)
+    both = _Gate(folder, "found-empty")
 
     def driver(number: int) -> None:
-        Watch(_dawdle(seed + number)).install()
+        def on_point(point: Point) -> None:
+            if point.when == "before" and point.path.endswith("plan.json") and point.call == "put_if_absent":
+                both.meet(2)
+            dawdle(point)
+
+        Watch(on_point).install()
         settings = augment_settings(str(bench.reference("import")), first_copy=1 + 2 * number)
         run_augment(settings, RunContext(str(out), InProcessExecutor(retry=QUICK), SEED))
 
@@ -124,7 +129,7 @@ def _two_plans(bench: Workbench, seed: int, folder: Path) -> Sequence[Verdict]:
         problems += _only_copies(out, first=1 + 2 * statuses.index(0))
     elif manifest_versions(store):
         problems.append("both were refused, and yet there is a version")
-    return [Verdict(OTHER, f"augment: seed {seed}", 1, 1, "; ".join(problems))]
+    return [Verdict(OTHER, f"augment: seed {seed}", 1, int(both.met() == 2), "; ".join(problems))]
 
 
 def _only_copies(out: Path, first: int) -> list[str]:

@@ -19,6 +19,7 @@ from pipelines.plan import (
     stored_plans,
 )
 from pipelines.plan_difference import describe_difference
+from storage.local_store import LocalStore
 from storage.object_store import open_store
 
 
@@ -114,6 +115,25 @@ def test_other_plan_is_refused_with_the_difference(tmp_path) -> None:
     assert [known.run_id for known in stored_plans(store)] == [plan().run_id]
     assert not freeze_plan(store, plan(Recipe(copies=8)), accept_other_plan=True)
     assert len(stored_plans(store)) == 2
+
+
+def test_of_two_plans_that_begin_at_the_same_moment_one_gives_way(tmp_path, monkeypatch) -> None:
+    store, put = open_store(tmp_path), LocalStore.put_if_absent
+    first, second = plan(), plan(seed=1)
+
+    def put_late(self: LocalStore, path: str, data: bytes) -> bool:
+        """The other job has looked before as well, and writes its plan right before this one."""
+        monkeypatch.setattr(LocalStore, "put_if_absent", put)
+        assert put(self, plan_path(second.run_id), plan_to_json(second))
+        return put(self, path, data)
+
+    monkeypatch.setattr(LocalStore, "put_if_absent", put_late)
+    with pytest.raises(PlanMismatchError, match=f"same moment, with the plan {second.run_id}; this one is"):
+        freeze_plan(store, first)
+    assert [kept.run_id for kept in stored_plans(store)] == [second.run_id]
+    assert freeze_plan(store, second)
+    monkeypatch.setattr(LocalStore, "put_if_absent", put_late)
+    assert not freeze_plan(open_store(tmp_path / "on top"), first, accept_other_plan=True)
 
 
 def test_difference_counts_files_and_names_the_first() -> None:
