@@ -43,17 +43,25 @@ def add_export_commands(app: typer.Typer, show: Show) -> None:
                 " are unsafe to pass on.",
             ),
         ] = False,
+        workers: Annotated[
+            int,
+            typer.Option(
+                "--workers",
+                min=0,
+                help="Ray actors that make files (webdataset, huggingface); 0: this process.",
+            ),
+        ] = 0,
         as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")] = False,
         quiet: Annotated[bool, typer.Option("--quiet", help="No progress, only messages.")] = False,
     ) -> None:
-        """Write a dataset's pairs in another format. The export appears whole or not at all."""
+        """Write a dataset's pairs in another format. It appears whole or not at all; the same command goes on."""
         from jobs.exporting import export_lines, export_settings, export_with_progress
         from jobs.progress import progress_for
 
         settings = export_settings(parts or [], rig or [], shard_rows, name, pickled)
         progress = progress_for(sys.stderr, quiet or as_json)
         try:
-            done = export_with_progress(dataset, version, to, out, settings, progress)
+            done = export_with_progress(dataset, version, to, out, settings, progress, workers)
         finally:
             progress.close()
         show(done, as_json, export_lines(done))

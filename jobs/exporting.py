@@ -6,13 +6,16 @@ from typing import Any
 from pydantic import ValidationError
 
 from jobs.errors import RecipeError
+from jobs.executors import executor_settings, make_executor
 from jobs.locate import datasets_of_run
 from jobs.progress import BarProgress, LineProgress
 from jobs.report.formatting import bytes_text
+from pipelines.export import run_export
 from storage.delta import register_delta
 from storage.errors import DatasetError
-from storage.exporters.export import export_dataset
+from storage.exporters.registry import FORMATS
 from storage.exporters.settings import ExportSettings
+from storage.exporters.sharded import SHARDED
 from storage.object_store import open_store
 from storage.reader import Dataset
 
@@ -55,8 +58,12 @@ def export_with_progress(
     out: str,
     settings: ExportSettings,
     progress: BarProgress | LineProgress,
+    workers: int = 0,
 ) -> dict[str, Any]:
     """Export the one dataset at a URL and tell how far it is.
+
+    Args:
+        workers: Actors of a private Ray that make the files, where the format allows it; 0 takes this process.
 
     Raises:
         DatasetError: if there is no dataset, or more than one.
@@ -65,11 +72,14 @@ def export_with_progress(
     dataset = Dataset.open(one_dataset(url), version)
     if settings.pickled:
         progress.log(PICKLE_WARNING)
-    task = f"export to {to}"
-    progress.start(task, dataset.n_pairs, "pairs")
-    done = export_dataset(dataset, to, out, settings, lambda rows: progress.advance(task, rows))
-    progress.finish(task)
-    return done.to_dict()
+    if workers and to in FORMATS and to not in SHARDED:
+        progress.log(f"{to} is one stream through one process; --workers are for {', '.join(SHARDED)}")
+    pool = {"kind": "ray", "pool": {"workers": workers}} if workers else {}
+    executor = make_executor(executor_settings(pool, "export"))
+    try:
+        return run_export(dataset, to, out, settings, executor, progress).to_dict()
+    finally:
+        executor.close()
 
 
 def export_lines(done: dict[str, Any]) -> list[str]:

@@ -55,27 +55,42 @@ def export_dataset(
         StoreError: if the storage fails; nothing is visible then.
     """
     settings = settings or ExportSettings()
+    check_settings(to, settings)
+    selection = PairsSelection(dataset, settings.parts, settings.rigs, on_rows)
+    with ExportTarget(out_url) as target:
+        FORMATS[to].write(selection, target, settings)
+        if not any(file.rows for file in target.files):
+            raise nothing_selected(selection, settings)
+        return publish(to, selection, settings, target)
+
+
+def check_settings(to: str, settings: ExportSettings) -> None:
+    """Raise ExportError unless there is such a format and it can be made so."""
     if to not in FORMATS:
         raise ExportError(f"there is no format {to!r}; there are {', '.join(FORMATS)}")
     if settings.pickled and to != "videopose3d":
         raise ExportError(f"{to}: only videopose3d has pickled files; leave --pickled out")
-    selection = PairsSelection(dataset, settings.parts, settings.rigs, on_rows)
-    with ExportTarget(out_url) as target:
-        FORMATS[to].write(selection, target, settings)
-        rows = sum(file.rows for file in target.files)
-        if not rows:
-            raise ExportError(
-                f"{dataset.store.url}: no pairs in parts {', '.join(settings.parts)} under rigs"
-                f" {', '.join(settings.rigs)}; {selection.what_there_is()}"
-            )
-        target.publish(_index(to, selection, settings, target, rows))
+
+
+def nothing_selected(selection: PairsSelection, settings: ExportSettings) -> ExportError:
+    """The error of an export without pairs; the selection has read what there is."""
+    return ExportError(
+        f"{selection.dataset.store.url}: no pairs in parts {', '.join(settings.parts)} under rigs"
+        f" {', '.join(settings.rigs)}; {selection.what_there_is()}"
+    )
+
+
+def publish(to: str, selection: PairsSelection, settings: ExportSettings, target: ExportTarget) -> Exported:
+    """Make the finished files an export that can be seen."""
+    rows = sum(file.rows for file in target.files)
+    target.publish(_index(to, selection, settings, target, rows))
     return Exported(
-        url=str(out_url),
+        url=target.url,
         format=to,
         rows=rows,
         files=len(target.files),
         bytes=sum(file.bytes for file in target.files),
-        dataset_version=dataset.manifest.version,
+        dataset_version=selection.dataset.manifest.version,
         opens_with=FORMATS[to].opens_with.replace("NAME", settings.name),
     )
 

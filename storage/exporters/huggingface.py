@@ -5,7 +5,9 @@ lists, which `with_format("numpy")` stacks. The package is not needed to write t
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+
+import numpy as np
 
 from poses.batch import PoseBatch
 from storage.errors import ExportError
@@ -13,7 +15,7 @@ from storage.exporters.huggingface_card import dataset_card
 from storage.exporters.parquet_lists import ROW_GROUP_ROWS, ListsFile
 from storage.exporters.selection import PairsSelection
 from storage.exporters.settings import ExportSettings
-from storage.exporters.target import ExportTarget
+from storage.exporters.target import ExportedFiles, ExportTarget
 
 SHARD_ROWS = 262_144
 FOLDER = "data"
@@ -26,20 +28,27 @@ MAX_SPLITS = 32
 def write_huggingface(selection: PairsSelection, target: ExportTarget, settings: ExportSettings) -> None:
     """`data/SPLIT-00000.parquet` and so on, and `README.md`."""
     splits: dict[str, SplitFiles] = {}
+    names = SplitNames(selection)
     try:
         for batch in selection.batches():
             for part, rows in _by_part(batch):
                 if part not in splits:
-                    _check_room(splits, selection)
-                    name = _split_name(part, {split.name for split in splits.values()})
-                    splits[part] = SplitFiles(name, selection, target, settings.shard_rows or SHARD_ROWS)
+                    splits[part] = SplitFiles(
+                        names.of(part), selection, target, settings.shard_rows or SHARD_ROWS
+                    )
                 splits[part].add(rows)
         for split in splits.values():
             split.close()
     finally:
         for split in splits.values():
             split.discard()
-    counts = {split.name: split.rows for split in splits.values()}
+    write_card(selection, {split.name: split.rows for split in splits.values()}, target, settings)
+
+
+def write_card(
+    selection: PairsSelection, counts: Mapping[str, int], target: ExportedFiles, settings: ExportSettings
+) -> None:
+    """`README.md`, when the rows of every split are known."""
     with target.file(CARD) as sink:
         sink.write(dataset_card(settings.name, selection, counts, FOLDER).encode())
 
@@ -98,13 +107,39 @@ class SplitFiles:
 
 def _by_part(batch: PoseBatch) -> Iterator[tuple[str, PoseBatch]]:
     """The rows of each part, in the order in which parts come."""
-    parts = batch.extra.get("part")
-    if parts is None or parts.dtype != object:
-        yield "", batch
-        return
+    parts = part_names(batch)
     for part in dict.fromkeys(parts.tolist()):
         where = parts == part
         yield part, batch if where.all() else batch.take(where)
+
+
+def part_names(batch: PoseBatch) -> np.ndarray:
+    """(B,) the part of every row; "" where there are none."""
+    parts = batch.extra.get("part")
+    return np.full(len(batch), "", object) if parts is None or parts.dtype != object else parts
+
+
+class SplitNames:
+    """Names of splits, in the order in which parts come."""
+
+    def __init__(self, selection: PairsSelection) -> None:
+        self._url = selection.dataset.store.url
+        self._taken: set[str] = set()
+
+    def of(self, part: str) -> str:
+        """The name for a new part.
+
+        Raises:
+            ExportError: if there are too many.
+        """
+        if len(self._taken) >= MAX_SPLITS:
+            raise ExportError(
+                f"{self._url}: more than {MAX_SPLITS} parts, and each would be a split; export some of them at a time "
+                "with --parts"
+            )
+        name = _split_name(part, self._taken)
+        self._taken.add(name)
+        return name
 
 
 def _split_name(part: str, taken: set[str]) -> str:
@@ -114,11 +149,3 @@ def _split_name(part: str, taken: set[str]) -> str:
     while name in taken:
         name += "_2"
     return name
-
-
-def _check_room(splits: dict[str, SplitFiles], selection: PairsSelection) -> None:
-    if len(splits) >= MAX_SPLITS:
-        raise ExportError(
-            f"{selection.dataset.store.url}: more than {MAX_SPLITS} parts, and each would be a split; export"
-            " some of them at a time with --parts"
-        )

@@ -52,14 +52,22 @@ class PairsSelection:
     def batches(self) -> Iterator[PoseBatch]:
         """The selected pairs with the same columns throughout, never empty."""
         for batch in self.dataset.iter_batches():
-            rows = same_extra(batch, self.extras)
-            keep = self._matches(rows, "part") & self._matches(rows, "rig")
+            rows = self.same_columns(batch)
+            keep = self.mask(rows)
             if self._on_rows is not None:
                 self._on_rows(len(batch))
             if keep.all():
                 yield rows
             elif keep.any():
                 yield rows.take(keep)
+
+    def same_columns(self, batch: PoseBatch) -> PoseBatch:
+        """The batch with the selection's columns, gaps filled."""
+        return same_extra(batch, self.extras)
+
+    def mask(self, batch: PoseBatch) -> np.ndarray:
+        """(B,) which rows are selected; the batch has the columns `part` and `rig` where the dataset has them."""
+        return self._matches(batch, "part") & self._matches(batch, "rig")
 
     def shards(self, rows: int) -> Iterator[PoseBatch]:
         """The selected pairs in portions of exactly `rows`; only the last may have fewer."""

@@ -21,52 +21,28 @@ from storage.digests import DigestingFile
 from storage.errors import ExportError
 from storage.exporters.index import INDEX_NAME, ExportedFile, ExportIndex
 from storage.locks import FolderLock
-from storage.object_store import ObjectStore, open_store
+from storage.object_store import ObjectStore, open_store, read_if_there
 
 INCOMPLETE_NAME = "EXPORT_INCOMPLETE"
+WORK_FOLDER = "export-work"
+"""What an export that can go on remembers while it is made."""
+PLAN_NAME = f"{WORK_FOLDER}/plan"
 _INCOMPLETE_WORDS = "This export is being written, or its writer was killed. Do not read it; remove it."
 
 
-class ExportTarget:
-    """A folder or URL in the making; use it as a context and call `publish` at the end.
+class ExportedFiles:
+    """Files of an export, written one by one into the folder where it is made.
 
     Args:
-        url: Where the export shall appear; must not exist, or be an empty folder.
-
-    Raises:
-        ExportError: if something is there, or another process writes there now.
+        store: That folder.
+        scratch: For files that are not finished.
     """
 
-    def __init__(self, url: str | Path) -> None:
-        self.url = str(url)
-        self._is_local = "://" not in self.url or self.url.startswith("file://")
+    def __init__(self, store: ObjectStore, scratch: Path) -> None:
+        self.store, self._scratch = store, scratch
         self.files: list[ExportedFile] = []
         """The finished files with pairs, in the order of their making."""
-        self._stack = ExitStack()
         self._numbers = count()
-        self._published = False
-        self._mark = f"{_INCOMPLETE_WORDS} Writer {uuid.uuid4().hex}.\n".encode()
-        if self._is_local:
-            self._final = Path(os.path.realpath(Path(self.url.removeprefix("file://")).expanduser()))
-            self._staging = self._final.with_name(f".{self._final.name}.partial")
-
-    def __enter__(self) -> Self:
-        try:
-            self.store: ObjectStore = self._prepare_local() if self._is_local else self._prepare_remote()
-            self._scratch = self._stack.enter_context(self.store.scratch())
-        except BaseException:
-            self._stack.close()
-            raise
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        try:
-            if not self._published:
-                self._remove_everything()
-        finally:
-            self._stack.close()
 
     def begin(self, path: str) -> "OpenFile":
         """A file to be written front to back; it joins the export when it is finished.
@@ -99,6 +75,52 @@ class ExportTarget:
             sha256, size_bytes = file.sink.hexdigest(), file.sink.size_bytes
             self.files.append(ExportedFile(path=file.path, rows=rows, bytes=size_bytes, sha256=sha256))
 
+
+class ExportTarget(ExportedFiles):
+    """A folder or URL in the making; use it as a context and call `publish` at the end.
+
+    Args:
+        url: Where the export shall appear; must not exist, or be an empty folder.
+        plan_id: Of an export that can go on after a failure: what an earlier one with the same id left is kept, and
+            what this one leaves. Without, an unfinished export is removed.
+
+    Raises:
+        ExportError: if something is there, or another process writes there now.
+    """
+
+    def __init__(self, url: str | Path, plan_id: str = "") -> None:
+        self.url = str(url)
+        self._plan = plan_id.encode()
+        self._is_local = "://" not in self.url or self.url.startswith("file://")
+        self.files = []
+        self._stack = ExitStack()
+        self._numbers = count()
+        self._published = False
+        self._mark = f"{_INCOMPLETE_WORDS} Writer {uuid.uuid4().hex}.\n".encode()
+        if self._is_local:
+            self._final = Path(os.path.realpath(Path(self.url.removeprefix("file://")).expanduser()))
+            self._staging = self._final.with_name(f".{self._final.name}.partial")
+
+    def __enter__(self) -> Self:
+        try:
+            self.store = self._prepare_local() if self._is_local else self._prepare_remote()
+            if self._plan:
+                self.store.write_bytes(PLAN_NAME, self._plan)
+            self._scratch = self._stack.enter_context(self.store.scratch())
+        except BaseException:
+            self._stack.close()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        try:
+            if not self._published and not self._plan:
+                self._remove_everything()
+        finally:
+            self._stack.close()
+
     @contextmanager
     def scratch_folder(self, name: str) -> Iterator[Path]:
         """A folder for intermediate files, removed after."""
@@ -109,9 +131,15 @@ class ExportTarget:
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 
+    @property
+    def work_url(self) -> str:
+        """Where the files are put until the export appears; workers elsewhere write there."""
+        return str(self._staging) if self._is_local else self.url
+
     def publish(self, index: ExportIndex) -> None:
         """Writes the index and makes the export visible."""
         self.store.write_bytes(INDEX_NAME, canonical_json(index))
+        self.store.delete_tree(WORK_FOLDER)
         if self._is_local:
             self._check_free()
             shutil.rmtree(self._staging / ".scratch", ignore_errors=True)
@@ -141,10 +169,10 @@ class ExportTarget:
                 f"{self._final}: another process exports to this place now; wait, or choose another"
             )
         self._stack.callback(lock.release)
-        shutil.rmtree(
-            self._staging, ignore_errors=True
-        )  # what a killed export left; the lock says it is dead
-        self._staging.mkdir()
+        plan = self._staging / PLAN_NAME
+        if not (self._plan and plan.is_file() and plan.read_bytes() == self._plan):
+            shutil.rmtree(self._staging, ignore_errors=True)  # of a killed export; the lock says it is dead
+        self._staging.mkdir(exist_ok=True)
         return open_store(self._staging)
 
     def _check_free(self) -> None:
@@ -157,7 +185,7 @@ class ExportTarget:
     def _prepare_remote(self) -> ObjectStore:
         store = open_store(self.url)
         there = store.list("")
-        if there:
+        if there and not (self._plan and read_if_there(store, PLAN_NAME) == self._plan):
             unfinished = "an unfinished export" if INCOMPLETE_NAME in there else f"{len(there):,} files"
             raise ExportError(
                 f"{self.url}: wanted a new or empty prefix for the export, there is {unfinished} already;"
@@ -179,7 +207,7 @@ class ExportTarget:
 class OpenFile:
     """One file of an export in the making."""
 
-    def __init__(self, target: ExportTarget, path: str, scratch: Path) -> None:
+    def __init__(self, target: ExportedFiles, path: str, scratch: Path) -> None:
         self.path, self.scratch = path, scratch
         self.sink = DigestingFile(scratch)
         self._target = target

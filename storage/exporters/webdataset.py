@@ -15,7 +15,7 @@ from storage.exporters.json_text import column, objects
 from storage.exporters.plain_npz import npy_bytes
 from storage.exporters.selection import PairsSelection
 from storage.exporters.settings import ExportSettings
-from storage.exporters.target import ExportTarget
+from storage.exporters.target import ExportedFiles, ExportTarget
 from storage.exporters.ustar import TarWriter
 
 SHARD_ROWS = 50_000
@@ -31,14 +31,27 @@ MEMBERS = ("joints_camera_m.npy", "json", "keypoints_px.npy")
 
 def write_webdataset(selection: PairsSelection, target: ExportTarget, settings: ExportSettings) -> None:
     """`NAME-000000.tar` and so on, and the index."""
-    shards: list[dict[str, object]] = []
     for number, shard in enumerate(selection.shards(settings.shard_rows or SHARD_ROWS)):
-        name = f"{settings.name}-{number:06d}.tar"
-        with target.file(name, rows=len(shard)) as sink:
-            writer = TarWriter(sink)
-            add_samples(shard, writer)
-            writer.close()
-        shards.append({"url": name, "nsamples": len(shard), "filesize": target.files[-1].bytes})
+        write_shard(shard, shard_name(settings, number), target)
+    write_index(target, settings)
+
+
+def shard_name(settings: ExportSettings, number: int) -> str:
+    """File name of a shard."""
+    return f"{settings.name}-{number:06d}.tar"
+
+
+def write_shard(pairs: PoseBatch, name: str, target: ExportedFiles) -> None:
+    """One tar."""
+    with target.file(name, rows=len(pairs)) as sink:
+        writer = TarWriter(sink)
+        add_samples(pairs, writer)
+        writer.close()
+
+
+def write_index(target: ExportedFiles, settings: ExportSettings) -> None:
+    """The list of all shards, when they are all there."""
+    shards = [{"url": file.path, "nsamples": file.rows, "filesize": file.bytes} for file in target.files]
     index = {"wids_version": 1, "name": settings.name, "shardlist": shards}
     with target.file("index.json") as sink:
         sink.write((json.dumps(index, indent=1) + "\n").encode())
