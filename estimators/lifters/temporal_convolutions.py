@@ -85,11 +85,16 @@ class TemporalConvolutions(nn.Module):
         )
         self.shrink = FrameMixing(channels, n_outputs, 1, bias=True)
 
-    def network(self, keypoints_screen: Tensor) -> Tensor:
-        """(B, T, J, 2) -> (B, T', outputs / 3, 3): the published network's own output."""
+    def network(self, keypoints_screen: Tensor, strided: bool | None = None) -> Tensor:
+        """(B, T, J, 2) -> (B, T', outputs / 3, 3): the published network's own output.
+
+        Args:
+            keypoints_screen: Screen coordinates, T >= receptive field.
+            strided: Which form; None takes the strided one where T is the receptive field, which is all it can do.
+        """
         frames = keypoints_screen.flatten(2)
         widths = self.kernel_widths
-        strided = frames.shape[1] == prod(widths)
+        strided = frames.shape[1] == prod(widths) if strided is None else strided
         hidden = self.expand(frames, 1, strided)
         dilation = widths[0]
         for block, width in enumerate(widths[1:]):
