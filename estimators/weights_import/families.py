@@ -25,7 +25,8 @@ def _simple_baseline(read: ShapeReader, _: ImportOptions) -> NetworkPlan:
         )
     stages = read.count("linear_stages.", ".w1.weight")
     settings = {"kind": "simple_baseline", "width": width, "stages": stages}
-    return NetworkPlan(settings, inputs // 2, read.same_names(), notes=(_SHAPE_ONLY,))
+    numbers = width * (inputs + outputs + 2 * stages * width)
+    return NetworkPlan(settings, inputs // 2, numbers, read.same_names(), notes=(_SHAPE_ONLY,))
 
 
 def _videopose(read: ShapeReader, options: ImportOptions) -> NetworkPlan:
@@ -40,6 +41,7 @@ def _videopose(read: ShapeReader, options: ImportOptions) -> NetworkPlan:
         )
     blocks = read.count("layers_conv.", ".weight")
     wide = [read.of(f"layers_conv.{index}.weight", 3)[2] for index in range(0, blocks, 2)]
+    numbers = channels * (inputs * first + outputs + channels * sum(width + 1 for width in wide))
     settings = {
         "kind": "videopose",
         "channels": channels,
@@ -56,7 +58,9 @@ def _videopose(read: ShapeReader, options: ImportOptions) -> NetworkPlan:
         )
     if outputs == _ONE_PLACE:
         joints = options.skeleton.n_joints if options.skeleton is not None else keypoints
-        return NetworkPlan(settings, joints, read.same_names(), notes=tuple(notes), is_trajectory=True)
+        return NetworkPlan(
+            settings, joints, numbers, read.same_names(), notes=tuple(notes), is_trajectory=True
+        )
     joints = outputs // 3 if options.keypoints is not None else keypoints
     if outputs not in (3 * joints, 3 * (joints - 1)):
         raise read.fault(
@@ -64,7 +68,7 @@ def _videopose(read: ShapeReader, options: ImportOptions) -> NetworkPlan:
             "where the 2D joints are another skeleton's, name it with --keypoints"
         )
     settings["predict_root"] = outputs == 3 * joints
-    return NetworkPlan(settings, joints, read.same_names(), notes=tuple(notes))
+    return NetworkPlan(settings, joints, numbers, read.same_names(), notes=tuple(notes))
 
 
 _NON_LOCAL = re.compile(r"\.(nonlocal_?|non_local|graph_nonlocal|graph_non_local)\.")
@@ -80,42 +84,47 @@ def _semgcn(read: ShapeReader, _: ImportOptions) -> NetworkPlan:
             f"its adjacency has shape {[learned, links]}, wanted (1 or {channels}, 3 J - 2) for a skeleton of J joints"
         )
     names = {key: _NON_LOCAL.sub(".nonlocal.", key) for key in read.shapes}
+    blocks = sum(key.endswith(".gconv1.gconv.W") for key in read.shapes)
     settings = {
         "kind": "semgcn",
         "channels": channels,
-        "blocks": sum(key.endswith(".gconv1.gconv.W") for key in read.shapes),
+        "blocks": blocks,
         "graph": "shared" if learned == 1 else "channel_wise",
         "non_local": any(".nonlocal." in name for name in names.values()),
     }
-    return NetworkPlan(settings, joints, names)
+    return NetworkPlan(settings, joints, 4 * blocks * channels**2, names)
 
 
 def _stgcn(read: ShapeReader, _: ImportOptions) -> NetworkPlan:
     """PoseAug's single-frame ST-GCN: 16 joints outside, 17 in its graph; the graph itself is not in the file."""
     inside = read.of("stgcn.data_bn.weight", 1)[0] // 2
     settings = {"kind": "stgcn"}
-    return NetworkPlan(settings, inside - 1, read.same_names(), notes=(_SHAPE_ONLY,))
+    return NetworkPlan(settings, inside - 1, 1, read.same_names(), notes=(_SHAPE_ONLY,))
 
 
 def _dual_stream(read: ShapeReader, _: ImportOptions) -> NetworkPlan:
     """MotionBERT and MotionBERT-Lite."""
     frames, features = read.of("temp_embed", 4)[1::2]
     joints = read.of("pos_embed", 3)[1]
+    layers = read.count("blocks_st.", ".norm1_s.weight")
+    representation = read.of("pre_logits.fc.weight", 2)[0]
+    ratio = read.of("blocks_st.0.mlp_s.fc1.weight", 2)[0] // features
+    numbers = features * (frames + joints + representation + layers * features * (16 + 8 * ratio))
     settings = {
         "kind": "dual_stream",
         "window": frames if frames % 2 else frames - 1,
         "max_frames": frames,
         "features": features,
-        "representation": read.of("pre_logits.fc.weight", 2)[0],
-        "layers": read.count("blocks_st.", ".norm1_s.weight"),
-        "hidden_ratio": read.of("blocks_st.0.mlp_s.fc1.weight", 2)[0] // features,
+        "representation": representation,
+        "layers": layers,
+        "hidden_ratio": ratio,
     }
     notes = (
         "8 attention heads, as published; their number is not in the weights",
         "these weights give poses in 2.5D image units, not metres: their published evaluation scales every frame by "
         "the ground truth. Train further before comparing in millimetres",
     )
-    return NetworkPlan(settings, joints, read.same_names(), notes=notes)
+    return NetworkPlan(settings, joints, numbers, read.same_names(), notes=notes)
 
 
 FAMILIES: tuple[Family, ...] = (

@@ -108,9 +108,12 @@ def import_weights(data: bytes, where: str, options: ImportOptions | None = None
     family, plan = recognise(found.shapes, where, options)
     settings = _settings(family, plan, where)
     skeleton = options.skeleton or _published_skeleton(plan.joints, where)
-    module = _built(settings, skeleton, plan, where)
-    state, filled, notes = _state(container, found, plan, module)
-    module.from_published_state(state)
+    _check_size(skeleton, found, plan, where)
+    module = _network(settings, skeleton, plan)
+    fresh = module.to_published_state()
+    filled = _check_fit({name: tuple(value.shape) for name, value in fresh.items()}, found, plan, where)
+    state, notes = _state(container, found, plan, filled)
+    module.from_published_state(state | {name: fresh[name] for name in plan.untrained})
     module.eval()
     _try_once(module, where)
     report = ImportReport(
@@ -159,32 +162,41 @@ def _published_skeleton(joints: int, where: str) -> Skeleton:
     return load_skeleton(PUBLISHED_SKELETONS[joints])
 
 
-def _built(settings: Any, skeleton: Skeleton, plan: NetworkPlan, where: str) -> Network:
+def _check_size(skeleton: Skeleton, found: StateDict, plan: NetworkPlan, where: str) -> None:
     if skeleton.n_joints != plan.joints:
         raise CheckpointError(
             f"{where}: its network has {plan.joints} joints, skeleton {skeleton.name!r} has {skeleton.n_joints}; give "
             "the skeleton that it was trained with"
         )
-    if not plan.is_trajectory:
-        return build_lifter(settings, skeleton, seed=0)
+    numbers = sum(prod(shape) for shape in found.shapes.values())
+    if plan.least_numbers > numbers:
+        raise CheckpointError(
+            f"{where}: the {plan.settings['kind']} network that its shapes tell has {plan.least_numbers:,} numbers or "
+            f"more, the file {numbers:,}; tensors are missing or of other shapes, the file is damaged"
+        )
+
+
+def _network(settings: Any, skeleton: Skeleton, plan: NetworkPlan) -> Network:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        return RootTrajectory(settings, skeleton)
+        return RootTrajectory(settings, skeleton) if plan.is_trajectory else build_lifter(settings, skeleton)
 
 
-def _state(
-    container: Container, found: StateDict, plan: NetworkPlan, module: Network
-) -> tuple[dict[str, Tensor], tuple[str, ...], tuple[str, ...]]:
-    """The published state dict out of the file, the keys that were filled in, and notes."""
-    fresh = module.to_published_state()
-    wanted = {name: tuple(value.shape) for name, value in fresh.items() if name not in plan.untrained}
+def _check_fit(
+    wanted: Mapping[str, tuple[int, ...]], found: StateDict, plan: NetworkPlan, where: str
+) -> tuple[str, ...]:
+    """Compare every name and shape; gives the batch counters that the file lacks.
+
+    Raises:
+        CheckpointError: if something is missing, too much, or of another shape.
+    """
     sources = {new: old for old, new in plan.names.items() if old in found.tensors}
     got = {new: tuple(found.tensors[old].shape) for new, old in sources.items()}
-    filled = tuple(name for name in wanted if name not in got and name.endswith(COUNTER))
+    absent = {name for name in wanted if name not in got and name.endswith(COUNTER)} | set(plan.untrained)
     faults = [
         f"{name!r:.80} wants shape {list(shape)}, {f'got {list(got[name])}' if name in got else 'is missing'}"
         for name, shape in wanted.items()
-        if got.get(name) != shape and name not in filled
+        if got.get(name) != shape and name not in absent
     ]
     faults += [
         f"{sources[name]!r:.80} {list(shape)} has no place in it"
@@ -194,23 +206,29 @@ def _state(
     if faults:
         more = f", and {len(faults) - _SHOWN} more" if len(faults) > _SHOWN else ""
         raise CheckpointError(
-            f"{container.where}: does not fit the {plan.settings['kind']} network that its shapes tell "
-            f"({len(wanted)} tensors wanted, {len(got)} found): {'; '.join(faults[:_SHOWN])}{more}. It is of a variant "
-            "that posemill does not have, or damaged"
+            f"{where}: does not fit the {plan.settings['kind']} network that its shapes tell ({len(wanted)} tensors "
+            f"wanted, {len(got)} found): {'; '.join(faults[:_SHOWN])}{more}. It is of a variant that posemill does not "
+            "have, or damaged"
         )
-    state = {name: _number(container, found, sources[name]) for name in wanted if name not in filled}
+    return tuple(name for name in wanted if name in absent and name not in plan.untrained)
+
+
+def _state(
+    container: Container, found: StateDict, plan: NetworkPlan, filled: tuple[str, ...]
+) -> tuple[dict[str, Tensor], tuple[str, ...]]:
+    """The published state dict out of the file, and notes on what was changed."""
+    state = {new: _number(container, found, old) for old, new in plan.names.items() if old in found.tensors}
+    state |= {name: torch.zeros((), dtype=torch.int64) for name in filled}
     notes = (
         [f"{len(filled)} batch counters are not in the file (torch before 0.4.1), set to 0"] if filled else []
     )
-    kinds = {str(found.tensors[old].dtype).removeprefix("torch.") for old in sources.values()} - {
+    kinds = {str(found.tensors[key].dtype).removeprefix("torch.") for key in plan.names} - {
         "float32",
         "int64",
     }
     if kinds:
         notes.append(f"numbers of type {', '.join(sorted(kinds))} made float32")
-    state |= {name: torch.zeros((), dtype=torch.int64) for name in filled}
-    state |= {name: fresh[name] for name in plan.untrained}
-    return state, filled, tuple(notes)
+    return state, tuple(notes)
 
 
 def _number(container: Container, found: StateDict, key: str) -> Tensor:

@@ -41,6 +41,7 @@ class NetworkPlan:
     Attributes:
         settings: Of `estimators.lifters.settings.LifterSettings`, as plain values.
         joints: Joints of its skeleton.
+        least_numbers: Fewest parameters that such a network has; a file with fewer is refused before anything is built.
         names: Key in the file -> key in the network's published layout, for every tensor that is taken.
         ignored: Tensors that are left out, each with why.
         notes: What a reader should know about these weights.
@@ -50,6 +51,7 @@ class NetworkPlan:
 
     settings: dict[str, Any]
     joints: int
+    least_numbers: int
     names: Mapping[str, str]
     ignored: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()

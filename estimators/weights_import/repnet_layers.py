@@ -48,7 +48,10 @@ def plan_repnet(read: ShapeReader, options: ImportOptions) -> NetworkPlan:
         f"{layer}: a layer {list(kernel)} of the critic, which only training uses"
         for layer, kernel in zip(layers[camera:], kernels[camera:], strict=True)
     )
-    return NetworkPlan(settings, joints, _names(layers[:camera]), critic, (_ordered(layers[:camera]),))
+    numbers = (camera - 3) * width**2
+    return NetworkPlan(
+        settings, joints, numbers, _names(layers[:camera]), critic, (_ordered(layers[:camera]),)
+    )
 
 
 def _generator_alone(settings: dict[str, Any], joints: int, layers: list[str], count: int) -> NetworkPlan:
@@ -63,7 +66,8 @@ def _generator_alone(settings: dict[str, Any], joints: int, layers: list[str], c
         "compare by PA-MPJPE only",
     )
     ignored = tuple(f"{layer}: behind the generator" for layer in layers[count:])
-    return NetworkPlan(settings, joints, _names(layers[:count]), ignored, notes, tuple(camera))
+    numbers = (count - 2) * settings["width"] ** 2
+    return NetworkPlan(settings, joints, numbers, _names(layers[:count]), ignored, notes, tuple(camera))
 
 
 def _names(layers: list[str]) -> dict[str, str]:

@@ -18,6 +18,7 @@ from estimators.weights_import.stand_ins import HostileCallError, StorageRef, St
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 LEGACY_PROTOCOL = 1001
 _COUNT_BYTES = 8
+_ODD_IDENTITY = "has a persistent id of an odd kind"
 _ZIP_FAULTS = (
     zipfile.BadZipFile,
     EOFError,
@@ -49,7 +50,14 @@ def read_torch_zip(data: bytes, where: str) -> Container:
         )
     if f"{prefix}byteorder" in members.entries and members.read(f"{prefix}byteorder") != b"little":
         raise CheckpointError(f"{where}: written on a big-endian machine; save it again on another one")
-    tree = read_pickle(io.BytesIO(members.read(pickles[0])), where, _zip_storage)
+
+    def reference(identity: Any) -> StorageRef:
+        if not isinstance(identity, tuple) or len(identity) != 5:
+            raise HostileCallError(_ODD_IDENTITY)
+        kind, storage_type, key, _, numel = identity
+        return _storage(kind, storage_type, key, numel, len(data))
+
+    tree = read_pickle(io.BytesIO(members.read(pickles[0])), where, reference)
 
     def storage(reference: StorageRef) -> memoryview:
         return memoryview(members.read(f"{prefix}data/{reference.key}"))
@@ -97,17 +105,15 @@ class _ZipMembers:
         )
 
 
-def _zip_storage(identity: Any) -> StorageRef:
-    if not isinstance(identity, tuple) or len(identity) != 5:
-        raise HostileCallError("has a persistent id of an odd kind")
-    kind, storage_type, key, _, numel = identity
-    return _storage(kind, storage_type, key, numel)
-
-
-def _storage(kind: Any, storage_type: Any, key: Any, numel: Any) -> StorageRef:
+def _storage(kind: Any, storage_type: Any, key: Any, numel: Any, size_bytes: int) -> StorageRef:
+    """A storage of a file of so many bytes."""
     right = kind in ("storage", b"storage") and isinstance(storage_type, StorageType) and isinstance(key, str)
     if not right or not is_count(numel):
-        raise HostileCallError("has a persistent id of an odd kind")
+        raise HostileCallError(_ODD_IDENTITY)
+    if numel * storage_type.dtype.itemsize > size_bytes:
+        raise HostileCallError(
+            f"has a storage of {numel:,} elements in a file of {size_bytes:,} bytes (cut off, or made up)"
+        )
     return StorageRef(key, storage_type.dtype, numel)
 
 
@@ -149,15 +155,15 @@ class _LegacyStorages:
     def reference(self, identity: Any) -> StorageRef:
         """What a persistent id stands for; a view begins inside another storage."""
         if not isinstance(identity, tuple) or len(identity) not in (5, 6):
-            raise HostileCallError("has a persistent id of an odd kind")
+            raise HostileCallError(_ODD_IDENTITY)
         kind, storage_type, key, _, numel, *view = identity
-        whole = _storage(kind, storage_type, key, numel)
+        whole = _storage(kind, storage_type, key, numel, len(self._data))
         if self._whole.setdefault(whole.key, whole) != whole:
             raise HostileCallError("names one storage with two types or lengths")
         if not view or view[0] is None:
             return whole
         if not isinstance(view[0], tuple) or len(view[0]) != 3:
-            raise HostileCallError("has a persistent id of an odd kind")
+            raise HostileCallError(_ODD_IDENTITY)
         _, start, length = view[0]
         if not is_count(start) or not is_count(length) or start + length > numel:
             raise HostileCallError("has a view outside its storage")

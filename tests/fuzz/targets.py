@@ -10,6 +10,7 @@ import pickle
 import shutil
 import tempfile
 import zipfile
+from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -18,8 +19,13 @@ from typing import Any
 
 import numpy as np
 import torch
+from safetensors.torch import save as safetensors_bytes
 
 from estimators.checkpoints import checkpoint_from_bytes, checkpoint_to_bytes
+from estimators.lifters.settings import build_lifter
+from estimators.lifters.simple_baseline import SimpleBaselineSettings
+from estimators.weights_import.importer import import_weights
+from estimators.weights_import.pickle_values import read_pickle
 from jobs.recipe import recipe_from_text
 from pipelines.plan import Plan, Unit, plan_from_json, plan_to_json
 from poses.errors import PosemillError
@@ -30,6 +36,7 @@ from storage.importers.read_motion import read_motion
 from storage.importers.safe_pickle import unpickle_arrays
 from storage.manifest import manifest_skeleton, publish_manifest, read_manifest
 from storage.object_store import open_store
+from tests.unit.estimators.weights_import import official_files
 from tests.unit.storage.importers.motion_files import ASF_COUNTS, amc_text, asf_text, bvh_text, smooth_values
 
 SPLIT = b"\n=====\n"
@@ -178,6 +185,39 @@ def _checkpoint_seeds() -> list[bytes]:
     return [checkpoint_to_bytes(tensors, {"kind": "lifter", "width": 3, "names": ["a"]})]
 
 
+def _published_state() -> dict[str, torch.Tensor]:
+    lifter = build_lifter(SimpleBaselineSettings(width=2, stages=1), load_skeleton("h36m_16"), seed=0)
+    return lifter.to_published_state()
+
+
+def _weight_seeds() -> list[bytes]:
+    """Every container, small; h5 is left out: its library's own holes are found by its makers."""
+    state = _published_state()
+    wrapped = official_files.semgcn_wrapper(state)
+    return [
+        official_files.torch_file(wrapped),
+        official_files.torch_file(official_files.videopose3d_wrapper(state), legacy=True),
+        official_files.python2_torch_file({**wrapped, "error": 1.5}),
+        safetensors_bytes({key: value.contiguous() for key, value in state.items()}),
+        official_files.npz_file(state),
+    ]
+
+
+def _weight_pickle_seeds() -> list[bytes]:
+    """The pickles in those files, without the container's checksums around them."""
+    values: list[Any] = [
+        {
+            "epoch": 3,
+            "error": np.float64(1.5),
+            "state": np.random.RandomState(0),
+            "names": ["a", ("b", None, True)],
+        },
+        OrderedDict(a=2**40, b=b"bytes", c=-1.5),
+    ]
+    dumped = [pickle.dumps(value, protocol=protocol) for value in values for protocol in (0, 2, 4, 5)]
+    return [*dumped, official_files.Python2Pickle().dump({"epoch": 3, "step": 2**40, "error": 1.5})]
+
+
 def _recipe(data: bytes) -> object:
     text = data.decode("utf-8", errors="replace")
     return recipe_from_text(text, "fuzzed", ["out=x"])
@@ -219,5 +259,7 @@ TARGETS: dict[str, Target] = {
     ),
     "plan": Target(lambda data: plan_from_json(data, "fuzzed"), _plan_seeds),
     "checkpoint": Target(lambda data: checkpoint_from_bytes(data, "fuzzed"), _checkpoint_seeds),
+    "weights": Target(lambda data: import_weights(data, "fuzzed"), _weight_seeds),
+    "weight_pickle": Target(lambda data: read_pickle(io.BytesIO(data), "fuzzed"), _weight_pickle_seeds),
     "recipe": Target(_recipe, _recipe_seeds),
 }
