@@ -1,8 +1,9 @@
 """`posemill retry-quarantine`: the quarantined rows of a dataset once more, with the executor of its recipe."""
 
 import sys
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from jobs.executors import executor_settings, make_executor
@@ -28,6 +29,8 @@ class RetriedDataset:
     left: int
     """Rows that are in it still."""
     runs: list[RetryResult]
+    frames: dict[str, int] = field(default_factory=dict)
+    """Stretches of frames that cleaning cut out of clips, by reason: no retry can give them back."""
 
     def lines(self) -> list[str]:
         """For a reader."""
@@ -42,10 +45,14 @@ class RetriedDataset:
             found += (
                 [f"    and {len(reasons) - _MAX_REASONS} more reasons"] if len(reasons) > _MAX_REASONS else []
             )
-        if not self.runs and self.left:
+        if self.frames:
+            reasons = ", ".join(f"{count:,} x {reason}" for reason, count in self.frames.items())
+            total = sum(self.frames.values())
             found.append(
-                "  none of them can be run again by itself: they are single frames of files whose rest was used "
-                "(a new run on top reads the files anew)"
+                f"  {total:,} stretches of frames cannot be run again ({reasons}): cleaning cut them out of clips "
+                "whose other frames are in the dataset, and would cut the same file at the same places. Mend the file, "
+                "or change what `options` allows (max_speed_mps, min_clip_s, min_bone_m), and import into a new "
+                "dataset; a run on top would repeat the other frames"
             )
         return found
 
@@ -78,7 +85,15 @@ def _retry(url: str, changes: Sequence[str], quiet: bool) -> RetriedDataset:
     finally:
         executor.close()
         progress.close()
-    return RetriedDataset(url, before, Dataset.open(url).manifest.quarantined, runs)
+    now = Dataset.open(url)
+    return RetriedDataset(url, before, now.manifest.quarantined, runs, _frames(now))
+
+
+def _frames(dataset: Dataset) -> dict[str, int]:
+    """Rows of the quarantine that are parts of a unit's row, by what cleaning calls the fault."""
+    parts = (row for row in dataset.quarantined_rows() if row.unit_row is None and row.run_id)
+    counts = Counter(row.reason.partition(":")[0] for row in parts)
+    return dict(sorted(counts.items()))
 
 
 def _executor_of(url: str) -> dict[str, Any]:

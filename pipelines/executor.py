@@ -5,7 +5,7 @@ retries, the search for bad rows and the count of what failed. In-process and Ra
 bytes.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol, runtime_checkable
 
@@ -151,11 +151,16 @@ class ExecutionReport:
 
 @dataclass(frozen=True)
 class WorkerResources:
-    """What one worker needs; the in-process executor takes what the process has."""
+    """What one worker needs; the in-process executor takes what the process has.
+
+    Attributes:
+        labels: Of the nodes where it may run, as `pipelines.node_labels` has them; none means anywhere.
+    """
 
     num_cpus: float = 1.0
     num_gpus: float = 0.0
     torch_threads: int = 1
+    labels: Mapping[str, str] = field(default_factory=dict)
 
 
 DEFAULT_RETRY = RetryPolicy()

@@ -34,6 +34,30 @@ def matches(labels: Mapping[str, str], selector: Mapping[str, str]) -> bool:
     return all(_holds(labels.get(key), wanted) for key, wanted in selector.items())
 
 
+def labels_of(offer: Mapping[str, float]) -> Mapping[str, str]:
+    """The labels of a node, of which only the resources are known otherwise."""
+    return offer.labels if isinstance(offer, NodeOffer) else {}
+
+
+class NodeOffer(dict[str, float]):
+    """A node's resources by Ray's names, and its labels."""
+
+    def __init__(self, resources: Mapping[str, float], labels: Mapping[str, str]) -> None:
+        super().__init__(resources)
+        self.labels = dict(labels)
+
+
+def labels_text(selector: Mapping[str, str]) -> str:
+    """A selector for a reader."""
+    return ", ".join(f"{key}={value}" for key, value in selector.items())
+
+
+def labels_there(selector: Mapping[str, str], nodes: Sequence[Mapping[str, str]]) -> str:
+    """Which values the labels of a selector have on the nodes, for an error."""
+    there = sorted({f"{key}={labels[key]}" for labels in nodes for key in selector if key in labels})
+    return ", ".join(there[:_SHOWN]) or "none of these labels"
+
+
 def require_node(name: str, selector: Mapping[str, str], nodes: Sequence[Mapping[str, Any]]) -> None:
     """Check that a living node fulfils the selector.
 
@@ -47,11 +71,9 @@ def require_node(name: str, selector: Mapping[str, str], nodes: Sequence[Mapping
     living = [dict(node.get("Labels") or {}) for node in nodes if node["Alive"]]
     if any(matches(labels, selector) for labels in living):
         return
-    there = sorted({f"{key}={labels[key]}" for labels in living for key in selector if key in labels})
-    shown = ", ".join(there[:_SHOWN]) or "none of these labels"
-    wanted = ", ".join(f"{key}={value}" for key, value in selector.items())
     raise PoolError(
-        f"{name}: wanted a node with {wanted}; the {len(living)} node(s) of the cluster have {shown}. Add such a node "
+        f"{name}: wanted a node with {labels_text(selector)}; the {len(living)} node(s) of the cluster have "
+        f"{labels_there(selector, living)}. Add such a node "
         "(cluster.yaml has gpu_on_demand), let it wait for one (wait_for_nodes_s), or take the labels out"
     )
 

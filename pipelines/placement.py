@@ -9,7 +9,8 @@ from dataclasses import dataclass
 
 from pipelines.errors import PoolError
 from pipelines.executor import WorkerResources
-from pipelines.ray_session import placement_error, total_resources, workers_that_fit
+from pipelines.node_labels import NodeOffer, labels_of, labels_there, matches
+from pipelines.ray_session import on_labels, placement_error, total_resources, workers_that_fit
 
 Offer = Mapping[str, float]
 _EPSILON = 1e-6
@@ -39,7 +40,9 @@ class Room:
     """
 
     def __init__(self, nodes: Sequence[Offer], available: Offer) -> None:
-        self.nodes = [{name: node.get(name, 0.0) for name in _NAMES} for node in nodes]
+        self.nodes = [
+            NodeOffer({name: node.get(name, 0.0) for name in _NAMES}, labels_of(node)) for node in nodes
+        ]
         self.available = {name: available.get(name, 0.0) for name in _NAMES}
 
     def take(self, resources: WorkerResources) -> bool:
@@ -47,7 +50,9 @@ class Room:
         needs = needs_of(resources)
         if not _holds(self.available, needs):
             return False
-        fitting = [node for node in self.nodes if _holds(node, needs)]
+        fitting = [
+            node for node in self.nodes if _holds(node, needs) and matches(node.labels, resources.labels)
+        ]
         if not fitting:
             return False
         chosen = min(
@@ -100,6 +105,13 @@ def chain_error(
     total = total_resources(nodes)
     if all(allocate([Demand(d.name, d.resources, 1) for d in demands], nodes, total)):
         advice = "wait for the other pools and jobs to end"
+    elif strangers := [
+        demand
+        for demand in homeless
+        if not any(matches(labels_of(node), demand.resources.labels) for node in nodes)
+    ]:
+        wanted_labels = strangers[0].resources.labels
+        advice = f"its nodes have {labels_there(wanted_labels, [labels_of(node) for node in nodes])}: add such a node"
     elif any(not workers_that_fit(demand.resources, nodes, total) for demand in homeless):
         advice = "no single node can hold such a worker: ask for less per worker, or add a larger node"
     else:
@@ -114,4 +126,4 @@ def chain_error(
 
 
 def _words(resources: WorkerResources) -> str:
-    return f"{resources.num_cpus:g} CPU, {resources.num_gpus:g} GPU"
+    return f"{resources.num_cpus:g} CPU, {resources.num_gpus:g} GPU{on_labels(resources)}"

@@ -107,6 +107,7 @@ class StagePool:
                 num_gpus=resources.num_gpus,
                 max_restarts=0,
                 max_task_retries=0,
+                label_selector=dict(resources.labels) or None,
             )
             stage_name = "" if self.alone else self.name
             actor = options.remote(

@@ -7,6 +7,7 @@ values on by reference, from actor to actor.
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -20,6 +21,7 @@ from pipelines.executor import (
     StageFactory,
     WorkerResources,
 )
+from pipelines.node_labels import LabelSelector
 from pipelines.observer import observer_of
 from pipelines.placement import Demand, allocate, chain_error
 from pipelines.plan import Unit
@@ -56,6 +58,8 @@ class RayPoolSettings(BaseModel):
     wait for one, and only a pool that has no worker for this long is given up."""
     wait_for_room_s: float = Field(default=10.0, ge=0)
     """How long a pool waits for its first workers while other pools hold what the nodes have."""
+    labels: LabelSelector = {}
+    """Of the nodes where workers may run, such as {"ray.io/market-type": "spot"}; a stage may ask for more."""
     ray: RaySettings = RaySettings()
     retry: RetryPolicy = RetryPolicy()
 
@@ -88,7 +92,9 @@ class RayPoolExecutor:
     ) -> ExecutionReport:
         """See `pipelines.executor.Executor.run`. The pool's actors are released at the end."""
         stage = StageSpec(name, stage_factory, resources, self._settings.workers)
-        return self._run([stage], units, on_result, name, bad_rows, progress or SilentProgress())
+        return self._run(
+            [self._labelled(stage)], units, on_result, name, bad_rows, progress or SilentProgress()
+        )
 
     def run_chain(
         self,
@@ -105,7 +111,13 @@ class RayPoolExecutor:
         The stages say how many workers they have; `workers` and `min_workers` of the settings are for single stages.
         """
         check_names(name, stages)
-        return self._run(stages, units, on_result, name, bad_rows, progress or SilentProgress())
+        labelled = [self._labelled(stage) for stage in stages]
+        return self._run(labelled, units, on_result, name, bad_rows, progress or SilentProgress())
+
+    def _labelled(self, stage: StageSpec) -> StageSpec:
+        """The stage with the pool's labels beside its own, which win."""
+        labels = {**self._settings.labels, **stage.resources.labels}
+        return replace(stage, resources=replace(stage.resources, labels=labels))
 
     def _run(
         self,

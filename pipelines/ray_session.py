@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from pipelines.errors import PoolError
 from pipelines.executor import WorkerResources
+from pipelines.node_labels import NodeOffer, labels_of, labels_text, labels_there, matches
 
 _REPOSITORY = Path(__file__).resolve().parent.parent
 _EPSILON = 1e-6
@@ -105,29 +106,35 @@ def disconnect() -> None:
     ray.shutdown()
 
 
-def node_resources() -> tuple[list[dict[str, float]], dict[str, float]]:
+def node_resources() -> tuple[list[NodeOffer], dict[str, float]]:
     """Resources of every living node, and what is free in the whole cluster."""
     import ray
 
-    nodes = [dict(node["Resources"]) for node in ray.nodes() if node["Alive"]]
-    return nodes, dict(ray.available_resources())
+    return list(living_nodes().values()), dict(ray.available_resources())
 
 
-def living_nodes() -> dict[str, dict[str, float]]:
-    """Resources of every living node by Ray's id of it."""
+def living_nodes() -> dict[str, NodeOffer]:
+    """Resources and labels of every living node by Ray's id of it."""
     import ray
 
-    return {node["NodeID"]: dict(node["Resources"]) for node in ray.nodes() if node["Alive"]}
+    return {
+        node["NodeID"]: NodeOffer(node["Resources"], node.get("Labels") or {})
+        for node in ray.nodes()
+        if node["Alive"]
+    }
 
 
 def workers_that_fit(
     wanted: WorkerResources, nodes: Sequence[Mapping[str, float]], available: Mapping[str, float]
 ) -> int:
-    """How many workers can be placed now; one worker never spans two nodes."""
-    per_node = 0
-    for node in nodes:
-        per_node += _times(wanted, node)
+    """How many workers can be placed now, on nodes with the wanted labels; one worker never spans two nodes."""
+    per_node = sum(_times(wanted, node) for node in nodes if matches(labels_of(node), wanted.labels))
     return min(per_node, _times(wanted, available))
+
+
+def on_labels(wanted: WorkerResources) -> str:
+    """Where a worker may run, for an error."""
+    return f" on nodes with {labels_text(wanted.labels)}" if wanted.labels else ""
 
 
 def _times(wanted: WorkerResources, offered: Mapping[str, float]) -> int:
@@ -154,15 +161,20 @@ def placement_error(
 ) -> PoolError:
     """The error of a pool that has no room, with what was asked, what there is, and what to do."""
     total = total_resources(nodes)
-    if workers_that_fit(wanted, nodes, total) >= min_workers:
+    if not any(matches(labels_of(node), wanted.labels) for node in nodes):
+        there = labels_there(wanted.labels, [labels_of(node) for node in nodes])
+        advice = (
+            f"they have {there}: add such a node, wait for one (wait_for_nodes_s), or take the labels out"
+        )
+    elif workers_that_fit(wanted, nodes, total) >= min_workers:
         advice = "wait for the other pools and jobs to end, or ask for fewer workers"
-    elif any(_times(wanted, node) for node in nodes):
+    elif workers_that_fit(wanted, nodes, total):
         advice = "ask for fewer workers, or add nodes"
     else:
         advice = "no single node can hold one worker: ask for less per worker, or add a larger node"
     return PoolError(
         f"pool {name!r}: wanted {n_workers} worker(s) (at least {min_workers}) of {wanted.num_cpus:g} CPU and "
-        f"{wanted.num_gpus:g} GPU each; the cluster has {len(nodes)} node(s) with {total['CPU']:g} CPU and "
-        f"{total['GPU']:g} GPU, of which {available.get('CPU', 0.0):g} CPU and {available.get('GPU', 0.0):g} GPU are "
-        f"free, room for {workers_that_fit(wanted, nodes, available)}; {advice}"
+        f"{wanted.num_gpus:g} GPU each{on_labels(wanted)}; the cluster has {len(nodes)} node(s) with "
+        f"{total['CPU']:g} CPU and {total['GPU']:g} GPU, of which {available.get('CPU', 0.0):g} CPU and "
+        f"{available.get('GPU', 0.0):g} GPU are free, room for {workers_that_fit(wanted, nodes, available)}; {advice}"
     )
