@@ -26,9 +26,10 @@ from augment.contract import UP_COLUMN, Augmented, derived_pairs, split_by_reaso
 from augment.limb_turns import component_major, turn_limbs
 from augment.validity import ValiditySettings, reasons_to_reject
 from augment.wide_base.library import upright
+from augment.windows import POSE, Motion, WindowShape
 from poses.batch import PoseBatch
 from poses.cameras import CAMERA_FIELDS, project_px
-from poses.kinematics import rotate_joints
+from poses.kinematics import bone_lengths_m, rotate_joints
 from poses.randomness import RowRandom
 from poses.rotations import yaw_pitch_roll_to_matrix
 from poses.skeleton import Skeleton
@@ -104,18 +105,26 @@ def draw(
     randomness: RowRandom,
     settings: RandomAugmentationSettings,
     attempt: int = 0,
+    shape: WindowShape = POSE,
+    motion: Motion | None = None,
 ) -> RandomDraw:
     """One new pose per pose, wherever it may fall (nothing is rejected here).
 
+    Windows: every bone is turned by one rotation in all frames, on top of the recorded motion; the person goes where
+    the recording goes, seen from the drawn view, with steps as much longer as the body is larger.
+
     Args:
         joints_root_m: Root-relative poses in camera axes.
-        up_camera: Which way is up for each, in the same axes; (0, -1, 0) for a level camera.
+        up_camera: Which way is up for each, in the same axes; (0, -1, 0) for a level camera. The same in all frames of
+            a window.
         skeleton: Bones, length groups and mirror pairs.
-        randomness: Of the B rows.
+        randomness: Of the B rows, or of the W windows that they make up.
         settings: How far to spread.
         attempt: Number of the try; each has streams of its own.
+        shape: Of windows, whose frames get the same draws.
+        motion: Of windows, in the same camera axes; None leaves every root at the drawn place.
     """
-    draws = _Streams(randomness, attempt)
+    draws = _Streams(randomness, attempt, shape)
     n_bones = skeleton.n_bones
     sigma_rad = draws.between("sigma", settings.rotation_sigma_deg) * (math.pi / 180)
     turns_rad = (draws.normal("rotation", 3 * n_bones) * sigma_rad).unflatten(1, (3, n_bones))
@@ -125,6 +134,9 @@ def draw(
     mirrored = draws.uniform("mirror", 1)[:, 0] < settings.mirror_share
     up_camera = torch.where(mirrored.unsqueeze(1), up_camera * torch.tensor([-1.0, 1.0, 1.0]), up_camera)
     seen = _draw_view(up_camera, draws, settings)
+    root_camera_m = seen.root_camera_m
+    if motion is not None:
+        root_camera_m = root_camera_m + _moved(motion, joints_root_m, ratio, mirrored, seen, skeleton)
     joints_camera_m = torch.empty_like(joints_root_m)
     for start in range(0, len(joints_root_m), BLOCK_ROWS):
         rows = slice(start, start + BLOCK_ROWS)
@@ -134,8 +146,18 @@ def draw(
         columns = seen.new_from_old[rows].permute(2, 1, 0).contiguous()
         x, y, z = (joints_m[axis] for axis in range(3))
         turned = [columns[0, axis] * x + columns[1, axis] * y + columns[2, axis] * z for axis in range(3)]
-        joints_camera_m[rows] = torch.stack(turned).permute(2, 1, 0) + seen.root_camera_m[rows, None]
+        joints_camera_m[rows] = torch.stack(turned).permute(2, 1, 0) + root_camera_m[rows, None]
     return RandomDraw(joints_camera_m, seen.camera_px, seen.up_camera)
+
+
+def _moved(
+    motion: Motion, joints_root_m: Tensor, ratio: Tensor, mirrored: Tensor, seen: "_View", skeleton: Skeleton
+) -> Float[Tensor, "B 3"]:
+    """How far each root is from where it is in its window's output frame, in the new camera's axes."""
+    lengths_m = bone_lengths_m(joints_root_m, skeleton)[motion.anchor]
+    growth = (lengths_m * ratio).sum(1) / motion.size_m
+    path_m = torch.where(mirrored.unsqueeze(1), motion.path_m * torch.tensor([-1.0, 1.0, 1.0]), motion.path_m)
+    return rotate_joints((path_m * growth.unsqueeze(1)).unsqueeze(1), seen.new_from_old)[:, 0]
 
 
 def _mirror(joints_m: Tensor, mirrored: Tensor, skeleton: Skeleton) -> Tensor:
@@ -262,14 +284,18 @@ class _Columns:
 class _Streams:
     """The streams of one attempt, as tensors."""
 
-    def __init__(self, randomness: RowRandom, attempt: int) -> None:
+    def __init__(self, randomness: RowRandom, attempt: int, shape: WindowShape = POSE) -> None:
         self._randomness, self._suffix = randomness, f"/{attempt}" if attempt else ""
+        self._shape = shape
 
     def uniform(self, name: str, n: int) -> Tensor:
-        return torch.from_numpy(self._randomness.uniform(n, stream=name + self._suffix))
+        return self._on_rows(self._randomness.uniform(n, stream=name + self._suffix))
 
     def normal(self, name: str, n: int) -> Tensor:
-        return torch.from_numpy(self._randomness.normal(n, stream=name + self._suffix))
+        return self._on_rows(self._randomness.normal(n, stream=name + self._suffix))
+
+    def _on_rows(self, numbers: np.ndarray) -> Tensor:
+        return self._shape.on_frames(torch.from_numpy(numbers))
 
     def between(self, name: str, limits: tuple[float, float]) -> Tensor:
         """(B, 1) evenly between two limits."""

@@ -12,6 +12,7 @@ from torch import Tensor
 from pipelines.errors import SettingsError
 from pipelines.frame_runs import FrameRuns
 from poses.batch import PoseBatch
+from poses.cameras import screen_intrinsics
 from poses.skeleton import Skeleton
 from storage.reader import Dataset
 
@@ -45,6 +46,8 @@ class PoseTable:
         action, part, rig: (N,) object arrays of str.
         sequence: (N,) int64; rows of one clip, camera and copy share a number.
         frame: (N,) int32.
+        root_camera_m: (N, 3) float32, the root in camera axes; None where nobody asked for it.
+        intrinsics_screen: (N, 9) float32, the published order (`poses.cameras.SCREEN_FIELDS`); None likewise.
     """
 
     skeleton: Skeleton
@@ -55,6 +58,8 @@ class PoseTable:
     rig: np.ndarray
     sequence: np.ndarray
     frame: np.ndarray
+    root_camera_m: np.ndarray | None = None
+    intrinsics_screen: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.frame)
@@ -70,6 +75,8 @@ class PoseTable:
             self.rig[rows],
             self.sequence[rows],
             self.frame[rows],
+            None if self.root_camera_m is None else self.root_camera_m[rows],
+            None if self.intrinsics_screen is None else self.intrinsics_screen[rows],
         )
 
     def in_time_order(self) -> "PoseTable":
@@ -118,8 +125,12 @@ def window_offsets(receptive_field: int, causal: bool) -> np.ndarray:
     return np.arange(first, first + receptive_field)
 
 
-def load_table(sources: Sequence[PairsSource]) -> PoseTable:
+def load_table(sources: Sequence[PairsSource], with_cameras: bool = False) -> PoseTable:
     """All pairs of the sources, in file order.
+
+    Args:
+        sources: Datasets, parts and rigs.
+        with_cameras: Read where the root is, and the intrinsics.
 
     Raises:
         SettingsError: if nothing is selected, or the datasets have different skeletons.
@@ -134,7 +145,7 @@ def load_table(sources: Sequence[PairsSource]) -> PoseTable:
                 "import one of them again with the other's skeleton"
             )
         skeleton = skeleton or dataset.skeleton
-        found = [_arrays(batch, number) for batch in _selected(dataset, source)]
+        found = [_arrays(batch, number, with_cameras) for batch in _selected(dataset, source)]
         if not sum(len(piece["frame"]) for piece in found):
             raise nothing_chosen(dataset, source)
         pieces += found
@@ -186,7 +197,7 @@ def _extra(batch: PoseBatch, name: str) -> np.ndarray:
     return batch.extra[name] if name in batch.extra else np.full(len(batch), "", object)
 
 
-def _arrays(batch: PoseBatch, source_number: int) -> dict[str, np.ndarray]:
+def _arrays(batch: PoseBatch, source_number: int, with_cameras: bool) -> dict[str, np.ndarray]:
     rig = _extra(batch, "rig")
     sequence = [
         f"{source_number}|{clip}|{rig_name}|{camera}|{copy}"
@@ -202,6 +213,15 @@ def _arrays(batch: PoseBatch, source_number: int) -> dict[str, np.ndarray]:
         "rig": rig,
         "sequence": np.asarray(sequence, object),
         "frame": batch.frame,
+        **(_camera_arrays(batch) if with_cameras else {}),
+    }
+
+
+def _camera_arrays(batch: PoseBatch) -> dict[str, np.ndarray]:
+    root_camera_m = batch.joints_camera_m[:, batch.skeleton.root_index]
+    return {
+        "root_camera_m": np.ascontiguousarray(root_camera_m, np.float32),
+        "intrinsics_screen": np.ascontiguousarray(screen_intrinsics(batch.camera_px), np.float32),
     }
 
 

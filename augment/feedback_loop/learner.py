@@ -36,10 +36,13 @@ class RealPoses:
 
 @dataclass(frozen=True)
 class MadeBatch:
-    """One batch of augmented pairs, with what was refused and the numbers of the step."""
+    """One batch of augmented pairs, with what was refused and the numbers of the step.
 
-    joints_root_m: Float[Tensor, "B J 3"]
-    keypoints_screen: Float[Tensor, "B J 2"]
+    Of windows: (B, T, J, 2), and targets (B, 1, J, 3) of the output frame or (B, T, J, 3) of all, as the lifter wants.
+    """
+
+    joints_root_m: Float[Tensor, "B ... J 3"]
+    keypoints_screen: Float[Tensor, "B ... J 2"]
     rejected: dict[str, int]
     metrics: dict[str, float]
 
@@ -92,8 +95,11 @@ class FeedbackLearner:
     ) -> MadeBatch:
         """Make about `wanted` pairs (fewer where the filters refuse too many) and learn from how the estimator does.
 
+        Windows are refused, listened to and chosen whole: one bad frame refuses a window, and what counts is the
+        estimator's error in its output frame.
+
         Args:
-            rows: `candidates_for(wanted)` source rows.
+            rows: `candidates_for(wanted)` source rows or windows.
             copy: Which copy of its source each candidate is.
             lifter: A snapshot of the estimator; it is only looked at.
             epoch: From 1; the residual's warm-up and ramps count it.
@@ -107,12 +113,13 @@ class FeedbackLearner:
         rejected = _count(candidates)
         metrics: dict[str, float] = {}
         error_m = self._listen(candidates, kept, lifter, metrics)
-        chosen = self._choose(kept, error_m, candidates.drawn.natural[kept], rows, copy, wanted)
+        natural = candidates.output(candidates.drawn.natural)[kept]
+        chosen = self._choose(kept, error_m, natural, rows, copy, wanted)
         if len(kept) > len(chosen):
             rejected["not_selected"] = len(kept) - len(chosen)
-        joints = candidates.drawn.joints_root_m[chosen]
-        keypoints = candidates.keypoints_screen[chosen]
-        if self.residual is not None and len(chosen) >= 2:
+        joints = candidates.shape.targets(candidates.drawn.joints_root_m)[chosen]
+        keypoints = candidates.windows_screen[chosen]
+        if self.residual is not None and len(chosen) >= 2 and not candidates.shape.temporal:
             joints, keypoints = self._refine(
                 self.residual, candidates, chosen, lifter, epoch, real, joints, keypoints, metrics
             )
@@ -125,12 +132,14 @@ class FeedbackLearner:
         """The estimator's error on every kept candidate, (n,) metres; the odds learn from it."""
         if not (self.settings.sampler.enabled or self.settings.selection.enabled):
             return None
+        target_m = candidates.output(candidates.drawn.joints_root_m)[kept]
         with torch.no_grad():
-            predicted = lifter.lift(candidates.keypoints_screen[kept].to(self.device)).cpu()
-        error_m = (predicted - candidates.drawn.joints_root_m[kept]).norm(dim=-1).mean(1)
-        steered = ~candidates.drawn.natural[kept]
+            predicted = lifter.lift(candidates.windows_screen[kept].to(self.device)).cpu()
+        error_m = (predicted.view_as(target_m) - target_m).norm(dim=-1).mean(1)
+        steered = ~candidates.output(candidates.drawn.natural)[kept]
         if self.settings.wide and steered.any():
-            bins = {name: chosen[kept][steered] for name, chosen in candidates.drawn.bins.items()}
+            drawn_bins = candidates.drawn.bins.items()
+            bins = {name: candidates.output(chosen)[kept][steered] for name, chosen in drawn_bins}
             self.odds.observe(error_m[steered], bins)
         metrics["candidate_error_m"] = float(error_m.mean())
         for name, odds in self.odds.odds.odds.items():

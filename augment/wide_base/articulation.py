@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from augment.wide_base.body_plan import BodyPlan, Limb
+from augment.wide_base.exchange import Exchange, anatomical_axis, bent, hinge
 from augment.wide_base.local_pose import (
     LocalPoses,
     axis_rotation,
@@ -17,8 +18,6 @@ from augment.wide_base.local_pose import (
 from augment.wide_base.row_draws import RowDraws
 from augment.wide_base.settings import WideBaseSettings
 
-_STRAIGHT_SINE = 0.17
-"""Below this sine of the bend a limb counts as straight and its hinge axis comes from anatomy."""
 _DOWN = (0.0, -1.0, 0.0)
 _MEAN_LEVEL_INVERSE = 2.0
 """Levels are even from 0 to 1: a share times twice the level has the share as its mean."""
@@ -31,17 +30,25 @@ def articulate(
     settings: WideBaseSettings,
     plan: BodyPlan,
     level: Tensor,
+    anchor: Tensor | None = None,
 ) -> LocalPoses:
     """New articulation of every source pose; orientation in the world is left alone.
+
+    Frames of a window keep moving: what comes from another pose or from the ranges of motion is what the limb is in the
+    output frame, and the other frames stand to it as they stood to the recorded one (`exchange.py`).
 
     Args:
         source: (B) the poses to start from.
         library: (M) poses whose limbs may be taken.
         level: (B,) how far each pose is bent, 0 to 1: scales joint rotations and the chances of other limbs.
+        anchor: (B,) the row of the output frame of every row's window; None for poses on their own.
     """
     pelvis_from_chest, directions = source.pelvis_from_chest, source.directions.clone()
-    pelvis_from_chest = _cross_over(pelvis_from_chest, directions, library, draws, settings, plan, level)
-    _draw_range_of_motion(directions, draws, settings, plan, level)
+    exchange = Exchange(anchor, math.radians(settings.max_flexion_deg))
+    pelvis_from_chest = _cross_over(
+        pelvis_from_chest, directions, library, draws, settings, plan, level, exchange
+    )
+    _draw_range_of_motion(directions, draws, settings, plan, level, exchange)
     sigma_rad = math.radians(settings.articulation_max_deg) * level
     sigma = sigma_rad.unsqueeze(-1)
     chest_turn = rotation_from_vector(draws.normal("chest", 3) * sigma * settings.chest_ratio)
@@ -62,35 +69,39 @@ def _cross_over(
     settings: WideBaseSettings,
     plan: BodyPlan,
     level: Tensor,
+    exchange: Exchange,
 ) -> Tensor:
     """Take the chest (with spine and head) and single limbs from library poses; changes `directions` in place."""
     share = _MEAN_LEVEL_INVERSE * settings.crossover_share * level
     taken = draws.chance("crossover.chest", share)
     donor = library.take(draws.index("crossover.chest.donor", len(library)))
-    pelvis_from_chest = torch.where(taken[:, None, None], donor.pelvis_from_chest, pelvis_from_chest)
-    directions[:, plan.axial] = torch.where(
-        taken[:, None, None], donor.directions[:, plan.axial], directions[:, plan.axial]
+    pelvis_from_chest = exchange.frames(taken, donor.pelvis_from_chest, pelvis_from_chest)
+    directions[:, plan.axial] = exchange.bones(
+        taken, donor.directions[:, plan.axial], directions[:, plan.axial]
     )
     for limb in plan.limbs:
-        taken = draws.chance(f"crossover.{limb.name}", share)[:, None]
-        donor_directions = library.directions[draws.index(f"crossover.{limb.name}.donor", len(library))]
-        for bone in (limb.upper, limb.lower):
-            directions[:, bone] = torch.where(taken, donor_directions[:, bone], directions[:, bone])
+        taken = draws.chance(f"crossover.{limb.name}", share)
+        donated = library.directions[draws.index(f"crossover.{limb.name}.donor", len(library))]
+        exchange.limb(directions, limb, taken, donated[:, limb.upper], donated[:, limb.lower])
     return pelvis_from_chest
 
 
 def _draw_range_of_motion(
-    directions: Tensor, draws: RowDraws, settings: WideBaseSettings, plan: BodyPlan, level: Tensor
+    directions: Tensor,
+    draws: RowDraws,
+    settings: WideBaseSettings,
+    plan: BodyPlan,
+    level: Tensor,
+    exchange: Exchange,
 ) -> None:
     """Replace single limbs by draws from the normal ranges of motion, in place."""
     if settings.range_of_motion_share == 0.0:
         return
     share = _MEAN_LEVEL_INVERSE * settings.range_of_motion_share * level
     for limb in plan.limbs:
-        taken = draws.chance(f"rom.{limb.name}", share)[:, None]
+        taken = draws.chance(f"rom.{limb.name}", share)
         upper, lower = _arm_in_range(limb, draws) if limb.on_chest else _leg_in_range(limb, draws)
-        directions[:, limb.upper] = torch.where(taken, upper, directions[:, limb.upper])
-        directions[:, limb.lower] = torch.where(taken, lower, directions[:, limb.lower])
+        exchange.limb(directions, limb, taken, upper, lower)
 
 
 def _degrees(draws: RowDraws, name: str, low: float, high: float) -> Tensor:
@@ -132,7 +143,7 @@ def _turn_limb(
     """Turn a limb in its socket and bend its hinge, in place; hinges neither overextend nor fold past the limit."""
     turn = rotation_from_vector(draws.normal(f"turn.{limb.name}", 3) * sigma_rad.unsqueeze(-1))
     upper, lower = rotate(turn, directions[:, limb.upper]), rotate(turn, directions[:, limb.lower])
-    sideways = torch.tensor([-1.0 if limb.on_chest else 1.0, 0.0, 0.0]).expand(len(upper), 3)
+    sideways = anatomical_axis(limb).expand(len(upper), 3)
     bend = draws.normal(f"bend.{limb.name}", 2) * sigma_rad.unsqueeze(-1)
     directions[:, limb.upper] = upper
     directions[:, limb.lower] = _bend(
@@ -143,23 +154,16 @@ def _turn_limb(
 def _bend(
     upper: Tensor,
     lower: Tensor,
-    anatomical_axis: Tensor,
+    sideways: Tensor,
     twist_rad: Tensor,
     flexion_rad: Tensor,
     limit_rad: float,
 ) -> Tensor:
     """The lower bone after the bend has changed by `flexion_rad` and its plane has turned by `twist_rad`."""
-    normal = torch.linalg.cross(upper, lower)
-    sine = normal.norm(dim=-1, keepdim=True)
-    # the angle between unit vectors; torch.atan2 would depend on the batch's size (its vector and scalar forms differ)
-    flexion = 2.0 * torch.atan((lower - upper).norm(dim=-1) / (lower + upper).norm(dim=-1))
-    across = anatomical_axis - (anatomical_axis * upper).sum(-1, keepdim=True) * upper
-    bent = (sine / _STRAIGHT_SINE).clamp(max=1.0)
-    axis = unit(bent * unit(normal) + (1.0 - bent) * unit(across))
-    axis = unit(axis - (axis * upper).sum(-1, keepdim=True) * upper)
+    flexion, axis = hinge(upper, lower, sideways)
     axis = rotate(rotation_from_vector(upper * twist_rad.unsqueeze(-1)), axis)
-    angle = (flexion + flexion_rad).abs().clamp(max=limit_rad).unsqueeze(-1)
-    return upper * torch.cos(angle) + torch.linalg.cross(axis, upper) * torch.sin(angle)
+    angle = (flexion + flexion_rad).abs().clamp(max=limit_rad)
+    return bent(upper, axis, angle)
 
 
 def _vary_rig(directions: Tensor, draws: RowDraws, settings: WideBaseSettings, plan: BodyPlan) -> None:

@@ -1,7 +1,7 @@
 """The base draw: articulation, body size, orientation, view and placement of every row, by its id and copy alone."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -21,6 +21,7 @@ from augment.wide_base.local_pose import (
 )
 from augment.wide_base.row_draws import RowDraws
 from augment.wide_base.settings import WideBaseSettings
+from augment.windows import Motion
 
 LENGTH_SCORES = 2.0
 """Body sizes are cut so many standard deviations from their medians: beyond it nobody is built like that."""
@@ -63,6 +64,14 @@ class DrawnPoses:
         return self.joints_root_m + self.root_camera_m.unsqueeze(1)
 
 
+@dataclass(frozen=True)
+class _Placed:
+    """Poses before their drawn cameras, and where these look: (B, 3, 3)."""
+
+    poses: DrawnPoses
+    camera_from_world: Float[Tensor, "B 3 3"]
+
+
 def draw_base(
     source: LocalPoses,
     views: SourceViews,
@@ -71,8 +80,13 @@ def draw_base(
     odds: FactorOdds,
     settings: WideBaseSettings,
     plan: BodyPlan,
+    motion: Motion | None = None,
 ) -> DrawnPoses:
     """Draw one new pose per source pose.
+
+    Frames of a window get the same draws: the motion goes on as it was recorded, by another body, turned and bent by
+    the same rotations in all frames, seen from one place. Limbs that are taken from elsewhere go on moving, too; see
+    `articulate`. The person goes where the recording goes, turned like the body, with steps that grow with it.
 
     Args:
         source: (B) local poses to start from, already mirrored where they shall be.
@@ -80,24 +94,36 @@ def draw_base(
         library: Poses and bone lengths of the source dataset.
         draws: The rows' random numbers.
         odds: Probabilities of the bins of tilt, articulation, focal length and scale; the feedback moves them.
+        motion: Of windows, in the sources' world axes, mirrored where they are; None for poses on their own.
     """
     natural = draws.chance("natural", settings.natural_share)
     bins = FactorBins(odds, settings, natural)
     level = bins.articulation_level(draws)
-    local = articulate(source, library.poses, draws, settings, plan, level)
-    local = LocalPoses(
-        _orient(local.world_from_pelvis, draws, settings, bins.tilt(draws)),
-        local.pelvis_from_chest,
-        local.directions,
-    )
+    anchor = None if motion is None else motion.anchor
+    local = articulate(source, library.poses, draws, settings, plan, level, anchor)
+    yaw, turn = _draw_turns(draws, settings, bins.tilt(draws))
+    oriented = compose(yaw, compose(turn, local.world_from_pelvis))
     lengths_m = _draw_lengths_m(library, draws, settings, plan)
-    joints_world_m = to_world(local, lengths_m, plan)
+    joints_world_m = to_world(
+        LocalPoses(oriented, local.pelvis_from_chest, local.directions), lengths_m, plan
+    )
     share = torch.where(natural, settings.natural_source_view_share, settings.source_view_share)
     own_view = draws.chance("view.source", share)
     placed = _place(
         joints_world_m, draws, bins.focal_screen(draws), bins.scale(draws), settings, natural, bins.chosen
     )
-    return _seen_by_source(placed, joints_world_m, views, own_view)
+    if motion is None:
+        return _seen_by_source(placed.poses, joints_world_m, views, own_view)
+    path_m = rotate(compose(yaw, turn), motion.path_m * (lengths_m.sum(1) / motion.size_m).unsqueeze(-1))
+    poses, views = _on_the_move(placed, views, path_m)
+    return _seen_by_source(poses, joints_world_m, views, own_view)
+
+
+def _on_the_move(placed: "_Placed", views: SourceViews, path_m: Tensor) -> tuple[DrawnPoses, SourceViews]:
+    """Poses that do not stay where they were placed, whoever sees them; `path_m` is the root's, in the world."""
+    root_camera_m = placed.poses.root_camera_m + rotate(placed.camera_from_world, path_m)
+    source_root_m = views.root_camera_m + rotate(views.camera_from_upright, path_m)
+    return replace(placed.poses, root_camera_m=root_camera_m), replace(views, root_camera_m=source_root_m)
 
 
 def _seen_by_source(
@@ -138,10 +164,10 @@ def _scale_of_mean_one(scores: Tensor, sigma: Tensor) -> Tensor:
     return torch.exp(scores.clamp(-LENGTH_SCORES, LENGTH_SCORES) * sigma - 0.5 * sigma**2)
 
 
-def _orient(
-    world_from_pelvis: Tensor, draws: RowDraws, settings: WideBaseSettings, component: Tensor
-) -> Tensor:
-    """Turn whole bodies: any yaw, and a tilt by the mixture component of each row."""
+def _draw_turns(
+    draws: RowDraws, settings: WideBaseSettings, component: Tensor
+) -> tuple[Float[Tensor, "B 3 3"], Float[Tensor, "B 3 3"]]:
+    """Turns of whole bodies: any yaw, after a tilt by the mixture component of each row."""
     sigma = torch.tensor([math.radians(c.sigma_deg) for c in settings.tilt])[component]
     tumbling = torch.tensor([c.any_orientation for c in settings.tilt])[component]
     heading = draws.uniform("tilt.heading", 1, 0.0, 2 * math.pi)[:, 0]
@@ -149,7 +175,7 @@ def _orient(
     turn = rotation_from_vector(axis * (draws.normal("tilt.angle")[:, 0] * sigma).unsqueeze(-1))
     turn = torch.where(tumbling[:, None, None], _any_rotation(draws.normal("tilt.any", 4)), turn)
     yaw = axis_rotation(1, draws.uniform("yaw", 1, 0.0, 2 * math.pi)[:, 0])
-    return compose(yaw, compose(turn, world_from_pelvis))
+    return yaw, turn
 
 
 def _any_rotation(quaternion: Tensor) -> Tensor:
@@ -171,7 +197,7 @@ def _place(
     settings: WideBaseSettings,
     natural: Tensor,
     bins: dict[str, Tensor],
-) -> DrawnPoses:
+) -> "_Placed":
     """See the poses from a drawn view, the root put where its projection has the drawn place and scale."""
     pitch = math.radians(1.0) * (
         settings.camera_pitch_mean_deg + settings.camera_pitch_sigma_deg * draws.normal("view.pitch")[:, 0]
@@ -188,6 +214,7 @@ def _place(
     focal = focal_screen.unsqueeze(-1).expand(-1, 2)
     intrinsics = torch.cat([focal, centre, torch.zeros(len(pitch), 5)], -1)
     nowhere = torch.zeros(len(pitch), dtype=torch.bool)
-    return DrawnPoses(
+    poses = DrawnPoses(
         joints_root_m, root_camera_m, intrinsics, camera_from_world[:, :, 1], nowhere, natural, bins
     )
+    return _Placed(poses, camera_from_world)

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from augment.poseaug.collapse_monitor import CollapseMonitor
+from augment.windows import POSE, WindowShape
 from estimators.lifters.contract import Lifter
 from estimators.weights import WeightBuffer, load_flat
 from pipelines.closed_loop.checkpoint import MemberState
@@ -38,16 +39,18 @@ class LoopAugmentor(Protocol):
 class NoAugmentor:
     """Makes empty batches, so that the trainer trains on real poses alone and the steps are counted alike."""
 
-    def __init__(self, source: SourcePoses) -> None:
-        self._joints = source.skeleton.n_joints
+    def __init__(self, source: SourcePoses, shape: WindowShape = POSE) -> None:
+        joints = source.skeleton.n_joints
+        windows = shape.windows(torch.zeros(0, joints, 2)), shape.targets(torch.zeros(0, joints, 3))
+        self._keypoints_screen, self._joints_root_m = (values.numpy() for values in windows)
 
     def produce(self, round_index: int, first_batch: int, n_batches: int, weights: WeightBuffer) -> PoseChunk:
         return PoseChunk(
             round_index,
             first_batch,
             weights.version,
-            np.zeros((0, self._joints, 3), np.float32),
-            np.zeros((0, self._joints, 2), np.float32),
+            self._joints_root_m,
+            self._keypoints_screen,
             [0] * n_batches,
         )
 

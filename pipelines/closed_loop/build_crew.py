@@ -3,7 +3,6 @@
 from dataclasses import dataclass, replace
 from functools import partial
 
-import numpy as np
 import torch
 
 from augment.feedback_loop.learner import FeedbackLearner
@@ -28,6 +27,7 @@ from pipelines.closed_loop.settings import (
 )
 from pipelines.closed_loop.source_data import load_loop_data
 from pipelines.closed_loop.source_poses import SourcePoses
+from pipelines.closed_loop.source_windows import SourceWindows, window_shape
 from pipelines.closed_loop.trainer_worker import TrainerOrder, TrainerWorker
 from pipelines.errors import SettingsError
 from pipelines.executor import WorkerResources
@@ -89,7 +89,7 @@ def build_trainer(plan: CrewPlan) -> TrainerWorker:
         validate_every_rounds=settings.validate_every_rounds,
         first_round=settings.pretrain_rounds,
     )
-    return TrainerWorker(order, trainer, data.train.to(device), validation)
+    return TrainerWorker(order, trainer, data.train.to(device), validation, data.validation_rows)
 
 
 def build_augmentor(plan: CrewPlan, index: int) -> LoopAugmentor:
@@ -100,16 +100,22 @@ def build_augmentor(plan: CrewPlan, index: int) -> LoopAugmentor:
     seed = member_seed(plan.seed, f"augmentor-{index}{again}")
     device = member_device(settings)
     lifter = build_lifter(settings.lifter, source.skeleton, 0).to(device)
-    share = _share_of(source, index, settings.augmentors)
+    shape = window_shape(lifter)
+    share = SourceWindows(source, shape).share(index, settings.augmentors)
     fake_share = 1.0 if settings.diet == "alternate" else 1.0 - settings.real_share
     wanted = max(2, round(settings.batch_rows * fake_share))
     match settings.augmentor:
         case NoAugmentation():
-            return NoAugmentor(source)
+            return NoAugmentor(source, shape)
         case RandomAugmentation() as chosen:
             spread = RandomAugmentationSettings.preset(chosen.preset)
             return RandomMember(spread, share, wanted, seed)
         case PoseAugAugmentation() as chosen:
+            if shape.temporal:
+                raise SettingsError(
+                    f"loop.augmentor poseaug makes single poses, and loop.lifter sees {shape.frames} frames at once; "
+                    "choose the augmentor none, random or feedback, or a single-frame lifter"
+                )
             learner = PoseAugLearner(chosen.resolved, source.skeleton, seed, device)
             return PoseAugMember(
                 learner,
@@ -129,7 +135,7 @@ def _feedback_member(
     chosen: FeedbackAugmentation,
     settings: ClosedLoopSettings,
     source: SourcePoses,
-    share: SourcePoses,
+    share: SourceWindows,
     lifter: Lifter,
     wanted: int,
     seed: int,
@@ -139,12 +145,6 @@ def _feedback_member(
     library = build_library(world_m, source.subject, source.skeleton, chosen.settings.library_poses)
     learner = FeedbackLearner(chosen.settings, source.skeleton, library, seed, device)
     return FeedbackMember(learner, share, lifter, wanted, settings.pretrain_rounds, seed)
-
-
-def _share_of(source: SourcePoses, index: int, augmentors: int) -> SourcePoses:
-    if augmentors == 1:
-        return source
-    return source.take(np.arange(index, len(source), augmentors))
 
 
 def crew_factory(plan: CrewPlan, on_ray: bool, wait_for_nodes_s: float = 0.0) -> CrewFactory:

@@ -19,8 +19,9 @@ class PoseChunk:
         round_index: The round (an epoch, in the paper's terms) that the chunk belongs to.
         first_batch: Index in the round of the chunk's first batch.
         lifter_version: The version of the estimator that the augmentor was looking at.
-        joints_root_m: (N, J, 3) root-relative joints of the pairs that were kept.
-        keypoints_screen: (N, J, 2) their projections.
+        joints_root_m: (N, J, 3) root-relative joints of the pairs that were kept; for a temporal lifter (N, 1, J, 3) of
+            the output frame, or (N, T, J, 3) if it is trained on all frames.
+        keypoints_screen: (N, J, 2) their projections; (N, T, J, 2) windows of T frames for a temporal lifter.
         batch_rows: Number of rows kept of every batch of the chunk, in order; sums to N.
         rejected: How many poses were refused, by reason.
         metrics: One flat dictionary of numbers per augmentor iteration.
@@ -29,8 +30,8 @@ class PoseChunk:
     round_index: int
     first_batch: int
     lifter_version: int
-    joints_root_m: Float[ndarray, "N J 3"]
-    keypoints_screen: Float[ndarray, "N J 2"]
+    joints_root_m: Float[ndarray, "N ... J 3"]
+    keypoints_screen: Float[ndarray, "N ... J 2"]
     batch_rows: list[int]
     rejected: dict[str, int] = field(default_factory=dict)
     metrics: list[dict[str, float]] = field(default_factory=list)

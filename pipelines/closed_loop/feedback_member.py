@@ -1,7 +1,5 @@
 """posemill's own augmentor as a member of the loop."""
 
-import torch
-
 from augment.feedback_loop.drawer import SourceRows
 from augment.feedback_loop.learner import FeedbackLearner, RealPoses
 from estimators.lifters.contract import Lifter
@@ -10,7 +8,7 @@ from pipelines.closed_loop.augmentors import ChunkBuilder, EstimatorSnapshot, re
 from pipelines.closed_loop.checkpoint import MemberState
 from pipelines.closed_loop.chunks import PoseChunk
 from pipelines.closed_loop.ordering import RowStream
-from pipelines.closed_loop.source_poses import SourcePoses
+from pipelines.closed_loop.source_windows import SourceWindows
 
 
 class FeedbackMember:
@@ -19,7 +17,7 @@ class FeedbackMember:
     def __init__(
         self,
         learner: FeedbackLearner,
-        source: SourcePoses,
+        source: SourceWindows,
         lifter: Lifter,
         wanted_rows: int,
         first_round: int,
@@ -36,6 +34,7 @@ class FeedbackMember:
         residual_rows = learner.settings.residual.batch_rows
         self._real_3d = RowStream(len(source), residual_rows, seed, "feedback.real_3d", drop_short=True)
         self._real_2d = RowStream(len(source), residual_rows, seed, "feedback.real_2d", drop_short=True)
+        self._poses = source.poses
 
     @property
     def learner(self) -> FeedbackLearner:
@@ -49,21 +48,22 @@ class FeedbackMember:
         for _ in range(n_batches):
             copy = 1 + self._stream.position // self._stream.batches_per_pass
             index = self._stream.next()
-            rows = torch.from_numpy(index)
+            rows = self._source.frames(index)
             made = self._learner.make_batch(
                 SourceRows(
-                    self._source.sample_id[index],
-                    self._source.joints_camera_m[rows],
-                    self._source.up_camera[rows],
-                    self._source.intrinsics_screen[rows],
+                    self._source.sample_id(index),
+                    self._poses.joints_camera_m[rows],
+                    self._poses.up_camera[rows],
+                    self._poses.intrinsics_screen[rows],
+                    self._source.shape,
                 ),
                 copy,
                 self._wanted,
                 lifter,
                 round_index - self._first_round + 1,
                 RealPoses(
-                    self._source.joints_camera_m[torch.from_numpy(self._real_3d.next())],
-                    self._source.keypoints_screen[torch.from_numpy(self._real_2d.next())],
+                    self._poses.joints_camera_m[self._source.centres(self._real_3d.next())],
+                    self._poses.keypoints_screen[self._source.centres(self._real_2d.next())],
                 ),
             )
             chunk.add(made.joints_root_m, made.keypoints_screen, made.rejected, made.metrics)

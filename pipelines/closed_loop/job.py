@@ -59,7 +59,6 @@ def plan_closed_loop(settings: ClosedLoopSettings, source_url: str, seed: int) -
     """The loop's plan: one unit per round, and the source's version as its input."""
     chosen_on(settings.valid_parts, settings.choose_on_test, "loop.valid_parts")
     dataset = Dataset.open(source_url, settings.source_version)
-    _check_single_frame(settings, dataset.skeleton)
     digests = [entry.sha256 for entry in dataset.manifest.files]
     source = hashlib.sha256(canonical_json(sorted(digests))).hexdigest()
     units = [
@@ -69,16 +68,6 @@ def plan_closed_loop(settings: ClosedLoopSettings, source_url: str, seed: int) -
     if settings.start_from is not None:
         weights["start_from"] = tensors_digest(read_checkpoint(settings.start_from).tensors)
     return make_plan("loop", settings, seed, units, {"source": source}, weights)
-
-
-def _check_single_frame(settings: ClosedLoopSettings, skeleton: Skeleton) -> None:
-    frames = build_lifter(settings.lifter, skeleton, 0).receptive_field
-    if frames > 1:
-        raise SettingsError(
-            f"loop.lifter: {settings.lifter.kind!r} sees {frames} frames at once, but augmentors make single poses, "
-            "which have no neighbours in time; take its single-frame form in the loop (videopose: kernel_widths "
-            "[1, 1, 1, 1, 1]; dual_stream: window 1), and train the temporal one with the job `train`"
-        )
 
 
 def tensors_digest(tensors: dict[str, Tensor]) -> str:

@@ -13,7 +13,7 @@ from pipelines.closed_loop.augmentors import ChunkBuilder, EstimatorSnapshot, re
 from pipelines.closed_loop.checkpoint import MemberState
 from pipelines.closed_loop.chunks import PoseChunk
 from pipelines.closed_loop.ordering import batch_bounds, shuffled
-from pipelines.closed_loop.source_poses import SourcePoses
+from pipelines.closed_loop.source_windows import SourceWindows
 from poses.cameras import camera_field
 from poses.randomness import RowRandom
 
@@ -31,7 +31,7 @@ class PoseAugMember:
     def __init__(
         self,
         learner: PoseAugLearner,
-        source: SourcePoses,
+        source: SourceWindows,
         lifter: Lifter,
         batch_rows: int,
         first_round: int,
@@ -40,7 +40,8 @@ class PoseAugMember:
         device: str = "cpu",
     ) -> None:
         self._learner = learner
-        self._source = source.to(device)
+        self._windows = source
+        self._source = source.poses.to(device)
         self._estimator = EstimatorSnapshot(lifter)
         self._batch_rows = batch_rows
         self._first_round = first_round
@@ -48,14 +49,15 @@ class PoseAugMember:
         self._template = None
         if swap_bone_lengths:
             self._template = build_bone_length_template(
-                source.joints_camera_m.numpy(), source.subject, source.skeleton
+                self._source.joints_camera_m.numpy(force=True), self._source.subject, self._source.skeleton
             )
         self._round = -1
         self._next_batch = 0
         self._joints_camera_m = self._source.joints_camera_m
         self._keypoints_screen = self._source.keypoints_screen
         self._orders: tuple[np.ndarray, ...] = ()
-        height, width = camera_field(source.camera_px, "height"), camera_field(source.camera_px, "width")
+        camera_px = self._source.camera_px
+        height, width = camera_field(camera_px, "height"), camera_field(camera_px, "width")
         self._aspect = torch.from_numpy((height / width).astype(np.float32)).to(device)
 
     @property

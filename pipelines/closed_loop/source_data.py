@@ -5,8 +5,10 @@ from functools import lru_cache
 
 import numpy as np
 
+from estimators.lifters.settings import LifterSettings, build_lifter
 from pipelines.closed_loop.settings import ClosedLoopSettings
 from pipelines.closed_loop.source_poses import SourcePoses
+from pipelines.closed_loop.source_windows import window_shape
 from pipelines.errors import SettingsError
 from poses.batch import PoseBatch
 from storage.reader import Dataset
@@ -14,14 +16,21 @@ from storage.reader import Dataset
 
 @dataclass(frozen=True)
 class LoopData:
-    """Training poses, and validation poses where the dataset has any."""
+    """Training poses, and validation poses where the dataset has any.
+
+    `validation_rows` are the poses that the estimator is validated on; None means all. Where there are some, the others
+    are there for the windows around them.
+    """
 
     train: SourcePoses
     validation: SourcePoses | None
+    validation_rows: np.ndarray | None = None
 
 
 def load_loop_data(dataset_url: str, version: int, settings: ClosedLoopSettings) -> LoopData:
     """The poses of a dataset that the settings name; every actor calls this where it runs, and reads once.
+
+    For a temporal lifter they come with their order in time, and the validation poses with all of their neighbours.
 
     Raises:
         SettingsError: if no pose is left to train on.
@@ -34,7 +43,13 @@ def load_loop_data(dataset_url: str, version: int, settings: ClosedLoopSettings)
         settings.valid_parts,
         settings.rigs,
         settings.valid_max_rows,
+        _sees_windows(settings.lifter, dataset_url, version),
     )
+
+
+def _sees_windows(settings: LifterSettings, dataset_url: str, version: int) -> bool:
+    lifter = build_lifter(settings, Dataset.open(dataset_url, version).skeleton, seed=0)
+    return window_shape(lifter).temporal
 
 
 @lru_cache(maxsize=2)
@@ -45,6 +60,7 @@ def _load(
     valid_parts: tuple[str, ...],
     rigs: tuple[str, ...],
     valid_max_rows: int,
+    in_time: bool,
 ) -> LoopData:
     pairs = Dataset.open(dataset_url, version).read_pairs()
     train = _rows_of(pairs, train_parts, rigs)
@@ -56,6 +72,10 @@ def _load(
         )
     valid = _rows_of(pairs, valid_parts, rigs)
     step = -(-len(valid) // valid_max_rows) if len(valid) else 1
+    if in_time:
+        neighbours = SourcePoses.from_batch(pairs.take(valid), in_time) if len(valid) else None
+        chosen = np.arange(0, len(valid), step)
+        return LoopData(SourcePoses.from_batch(pairs.take(train), in_time), neighbours, chosen)
     return LoopData(
         SourcePoses.from_batch(pairs.take(train)),
         SourcePoses.from_batch(pairs.take(valid[::step])) if len(valid) else None,

@@ -9,6 +9,7 @@ from numpy import ndarray
 from torch import Tensor
 
 from augment.contract import up_camera_of
+from pipelines.frame_runs import sequence_numbers
 from poses.batch import PoseBatch
 from poses.cameras import screen_intrinsics
 from poses.skeleton import Skeleton
@@ -19,7 +20,8 @@ class SourcePoses:
     """N labelled poses: 3D in the camera frame, their 2D on the screen, and who they are.
 
     `keypoints_screen` is what the lifter sees (it may be detected); the augmentor projects anew from the 3D.
-    `up_camera` is which way is up, in camera axes.
+    `up_camera` is which way is up, in camera axes. `sequence` and `frame` say which rows follow one another in time:
+    rows of one clip, camera and copy share a sequence; None where nobody asked for windows.
     """
 
     skeleton: Skeleton
@@ -30,6 +32,8 @@ class SourcePoses:
     camera_px: Float[ndarray, "N 11"]
     up_camera: Float[Tensor, "N 3"]
     subject: ndarray
+    sequence: Int[ndarray, " N"] | None = None
+    frame: Int[ndarray, " N"] | None = None
 
     def __len__(self) -> int:
         return len(self.sample_id)
@@ -52,6 +56,8 @@ class SourcePoses:
             self.camera_px[index],
             self.up_camera[rows],
             self.subject[index],
+            None if self.sequence is None else self.sequence[index],
+            None if self.frame is None else self.frame[index],
         )
 
     def to(self, device: str) -> "SourcePoses":
@@ -62,9 +68,18 @@ class SourcePoses:
         return replace(self, **{name: getattr(self, name).to(device) for name in tensors})
 
     @staticmethod
-    def from_batch(batch: PoseBatch) -> "SourcePoses":
-        """The arrays that the loop needs of a batch of pairs."""
+    def from_batch(batch: PoseBatch, in_time: bool = False) -> "SourcePoses":
+        """The arrays that the loop needs of a batch of pairs.
+
+        Args:
+            batch: The pairs.
+            in_time: Find out which rows follow one another, for windows.
+        """
         intrinsics = screen_intrinsics(batch.camera_px)
+        sequence = None
+        if in_time:
+            rig = batch.extra.get("rig", batch.camera_name)
+            sequence = sequence_numbers(batch.clip, batch.camera_name, rig, batch.copy)
         return SourcePoses(
             batch.skeleton,
             batch.sample_id,
@@ -74,4 +89,6 @@ class SourcePoses:
             np.ascontiguousarray(batch.camera_px, dtype=np.float32),
             torch.from_numpy(up_camera_of(batch)),
             batch.subject,
+            sequence,
+            batch.frame if in_time else None,
         )

@@ -53,7 +53,9 @@ class TrainerWorker:
         self._trainer = trainer
         shape = window_shape(trainer.lifter)
         self._real = SourceWindows(real, shape)
-        self._validation = SourceWindows(validation, shape, validation_rows) if validation is not None else None
+        self._validation = (
+            SourceWindows(validation, shape, validation_rows) if validation is not None else None
+        )
         self._mirror = torch.as_tensor(real.skeleton.mirror_index.copy())
         self._device = real.joints_camera_m.device
         self._stream = RowStream(
@@ -167,13 +169,11 @@ class TrainerWorker:
         return self._trainer.step(*self._real_rows(self._stream.next()))
 
     def _real_rows(self, rows: np.ndarray) -> tuple[Tensor, Tensor]:
-        """Keypoints and targets of real poses; a random half of them mirrored, windows whole, where the diet says so."""
+        """Keypoints and targets of real poses; a random half mirrored (windows whole) where the diet says so."""
         keypoints, joints = self._real.keypoints(rows), self._real.targets(rows)
         if not self._order.flip_real:
             return keypoints, joints
-        random = RowRandom(
-            self._order.seed, "trainer.flip", self._real.sample_id(rows), self._trainer.steps
-        )
+        random = RowRandom(self._order.seed, "trainer.flip", self._real.sample_id(rows), self._trainer.steps)
         turned = (torch.from_numpy(random.uniform(1, stream="flip"))[:, 0] < 0.5).to(self._device)
         return (
             self._flipped(keypoints, turned, keypoints.new_tensor([-1.0, 1.0])),
@@ -212,7 +212,9 @@ class TrainerWorker:
         due = (round_index + 1) % self._order.validate_every_rounds == 0 or self._full()
         if self._validation is None or not due:
             return {}
-        error_mm = float(torch.cat([self._errors_mm(self._validation, r) for r in self._validation.pieces()]).mean())
+        error_mm = float(
+            torch.cat([self._errors_mm(self._validation, r) for r in self._validation.pieces()]).mean()
+        )
         if error_mm < self._best_error_mm:
             self._best_error_mm = error_mm
             self._best_weights = flatten_tensors(self._trainer.evaluation_state(), self._version).flat

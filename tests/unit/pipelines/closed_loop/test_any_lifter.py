@@ -1,4 +1,4 @@
-"""Any single-frame lifter is the estimator in the loop; temporal ones and test splits are refused in words."""
+"""Any lifter is the estimator in the loop (temporal ones: test_temporal_loop.py); test splits are refused in words."""
 
 from pathlib import Path
 from typing import Any
@@ -44,19 +44,6 @@ def test_any_lifter_is_trained(source: str, tmp_path: Path, loop: str, lifter: s
     trained = load_trained_lifter(str(tmp_path / "lifter.safetensors"))
     assert trained.settings == chosen
     assert trained.metadata["selected_on"] == "validation"
-
-
-@pytest.mark.parametrize(
-    "lifter",
-    [
-        {"kind": "videopose", "channels": 8, "kernel_widths": [3, 3, 3]},
-        {"kind": "dual_stream", "window": 27},
-    ],
-)
-def test_temporal_lifters_are_refused(source: str, lifter: dict[str, Any]) -> None:
-    settings = feedback_loop(lifter=settings_of.validate_python(lifter))
-    with pytest.raises(SettingsError, match="sees 27 frames at once, but augmentors make single poses"):
-        plan_closed_loop(settings, source, 0)
 
 
 def test_choosing_on_a_test_split_is_refused_or_told(source: str, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from augment.poseaug.learner import GanBatch, GanStepResult, PoseAugLearner
+from augment.windows import POSE
 from estimators.lifters.schedules import LinearPoseAugSchedule
 from estimators.lifters.settings import build_lifter
 from estimators.lifters.trainer import LifterTrainer, LifterTrainerSettings
@@ -14,6 +15,7 @@ from pipelines.closed_loop.async_round import merge_reports
 from pipelines.closed_loop.chunks import PoseChunk
 from pipelines.closed_loop.poseaug_member import PoseAugMember
 from pipelines.closed_loop.reports import TrainingReport, round_metrics
+from pipelines.closed_loop.source_windows import SourceWindows
 from pipelines.closed_loop.trainer_worker import TrainerOrder, TrainerWorker
 from tests.unit.pipelines.closed_loop.loop_parts import LIFTER, POSEAUG, SKELETON, source_poses
 
@@ -34,7 +36,9 @@ def test_an_augmentor_that_gets_every_other_batch_still_sees_all_its_poses(
     monkeypatch.setattr(PoseAugLearner, "gan_step", watch)
     learner = PoseAugLearner(POSEAUG, SKELETON, 0)
     lifter = build_lifter(LIFTER, SKELETON, 0)
-    member = PoseAugMember(learner, source, lifter, ROWS // 2, 0, 0, swap_bone_lengths=False)
+    member = PoseAugMember(
+        learner, SourceWindows(source, POSE), lifter, ROWS // 2, 0, 0, swap_bone_lengths=False
+    )
     weights = flatten_state(lifter)
     for first_batch in (0, 2):
         member.produce(0, first_batch, 1, weights)

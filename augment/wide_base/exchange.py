@@ -1,0 +1,113 @@
+"""Limbs in exchange for others, of poses on their own or in motion.
+
+A pose on its own just takes the new limb. In a window the new limb is the output frame's: the rotation that brings the
+recorded limb of the output frame to it, and the change of the hinge's angle, are applied to the limb of every frame. So
+the limb goes on moving as it was recorded, from another place, and output frames are spread like poses on their own.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from augment.wide_base.body_plan import Limb
+from augment.wide_base.local_pose import compose, rotate, unit
+
+_STRAIGHT_SINE = 0.17
+"""Below this sine of the bend a limb counts as straight and its hinge axis comes from anatomy."""
+_OPPOSITE = 1e-3
+"""One plus the cosine of directions that are taken for opposite at the most: keeps the shortest turn finite."""
+
+
+@dataclass(frozen=True)
+class Exchange:
+    """How limbs are exchanged.
+
+    Attributes:
+        anchor: (B,) the row of the output frame of every row's window; None for poses on their own.
+        max_flexion_rad: Of a hinge in motion.
+    """
+
+    anchor: Tensor | None
+    max_flexion_rad: float
+
+    def frames(self, taken: Bool[Tensor, " B"], donated: Tensor, own: Tensor) -> Float[Tensor, "B 3 3"]:
+        """Rotations (of the chest against the pelvis), exchanged where `taken`."""
+        if self.anchor is not None:
+            donated = compose(compose(donated, own[self.anchor].transpose(1, 2)), own)
+        return torch.where(taken[:, None, None], donated, own)
+
+    def bones(self, taken: Bool[Tensor, " B"], donated: Tensor, own: Tensor) -> Float[Tensor, "B n 3"]:
+        """Directions of single bones, exchanged where `taken`."""
+        if self.anchor is not None:
+            donated = unit(shortest_turn(own[self.anchor], donated, own))
+        return torch.where(taken[:, None, None], donated, own)
+
+    def limb(
+        self,
+        directions: Float[Tensor, "B K 3"],
+        limb: Limb,
+        taken: Bool[Tensor, " B"],
+        upper: Float[Tensor, "B 3"],
+        lower: Float[Tensor, "B 3"],
+    ) -> None:
+        """Give both bones of a limb new directions where `taken`, in place."""
+        if self.anchor is not None:
+            own = directions[:, limb.upper], directions[:, limb.lower]
+            upper, lower = self._in_motion(own, (upper, lower), anatomical_axis(limb))
+        taken = taken[:, None]
+        directions[:, limb.upper] = torch.where(taken, upper, directions[:, limb.upper])
+        directions[:, limb.lower] = torch.where(taken, lower, directions[:, limb.lower])
+
+    def _in_motion(
+        self, own: tuple[Tensor, Tensor], donated: tuple[Tensor, Tensor], sideways: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        sideways = sideways.expand_as(own[0])
+        flexion, axis = hinge(*own, sideways)
+        new_flexion, new_axis = hinge(*donated, sideways)
+        frame, new_frame = _limb_frame(own[0], axis), _limb_frame(donated[0], new_axis)
+        turn = compose(new_frame, frame[self.anchor].transpose(1, 2))
+        angle = (flexion + new_flexion - flexion[self.anchor]).abs().clamp(max=self.max_flexion_rad)
+        upper = unit(rotate(turn, own[0]))
+        return upper, bent(upper, rotate(turn, axis), angle)
+
+
+def anatomical_axis(limb: Limb) -> Float[Tensor, " 3"]:
+    """The axis that a straight limb's hinge bends about, in the frame of chest or pelvis."""
+    return torch.tensor([-1.0 if limb.on_chest else 1.0, 0.0, 0.0])
+
+
+def hinge(upper: Tensor, lower: Tensor, sideways: Tensor) -> tuple[Float[Tensor, " B"], Float[Tensor, "B 3"]]:
+    """Angle (radians, 0 when straight) and axis of the hinge between two bones; the axis is square to the upper one.
+
+    Args:
+        upper, lower: (B, 3) unit bones.
+        sideways: (B, 3) the anatomical axis, which counts the more the straighter the limb.
+    """
+    normal = torch.linalg.cross(upper, lower)
+    sine = normal.norm(dim=-1, keepdim=True)
+    # the angle between unit vectors; torch.atan2 would depend on the batch's size (its vector and scalar forms differ)
+    flexion = 2.0 * torch.atan((lower - upper).norm(dim=-1) / (lower + upper).norm(dim=-1))
+    across = sideways - (sideways * upper).sum(-1, keepdim=True) * upper
+    is_bent = (sine / _STRAIGHT_SINE).clamp(max=1.0)
+    axis = unit(is_bent * unit(normal) + (1.0 - is_bent) * unit(across))
+    return flexion, unit(axis - (axis * upper).sum(-1, keepdim=True) * upper)
+
+
+def bent(upper: Tensor, axis: Tensor, angle_rad: Float[Tensor, " B"]) -> Float[Tensor, "B 3"]:
+    """The lower bone of a hinge that is bent by an angle about an axis square to the upper bone."""
+    angle = angle_rad.unsqueeze(-1)
+    return upper * torch.cos(angle) + torch.linalg.cross(axis, upper) * torch.sin(angle)
+
+
+def shortest_turn(start: Tensor, end: Tensor, vectors: Tensor) -> Tensor:
+    """Vectors (..., 3) after the shortest rotation that brings one unit vector to another."""
+    cross = torch.linalg.cross(start, end)
+    cosine = (start * end).sum(-1, keepdim=True)
+    along = (cross * vectors).sum(-1, keepdim=True) / (1.0 + cosine).clamp_min(_OPPOSITE)
+    return vectors * cosine + torch.linalg.cross(cross, vectors) + cross * along
+
+
+def _limb_frame(upper: Tensor, axis: Tensor) -> Tensor:
+    return torch.stack([upper, axis, torch.linalg.cross(upper, axis)], -1)
