@@ -11,7 +11,9 @@ from benchmarks.row import BenchmarkRow
 
 MODULES = (
     "bench_poseaug",
+    "bench_videopose",
     "bench_lifters",
+    "bench_repnet",
     "bench_storage",
     "bench_mass_augment",
     "bench_first_shard",

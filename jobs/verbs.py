@@ -35,6 +35,9 @@ VERBS: dict[str, Verb] = {
         "pipelines.mass_augment", "AugmentSettings", "run_augment", "plan_augment", has_units=True
     ),
     "train": Verb("pipelines.train", "TrainSettings", "run_train", "plan_train"),
+    "train_unpaired": Verb(
+        "pipelines.train_unpaired", "TrainUnpairedSettings", "run_train_unpaired", "plan_train_unpaired"
+    ),
     "evaluate": Verb("pipelines.evaluate", "EvaluateSettings", "run_evaluate", None),
 }
 

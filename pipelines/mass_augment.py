@@ -11,6 +11,7 @@ from pipelines.knobs import file_digest, knob
 from pipelines.plan import Plan, Unit, make_plan
 from pipelines.run_units import UnitsResult, run_units
 from pipelines.stages.augment_stage import AugmentStage, AugmentStageSettings, unit_id_of
+from pipelines.stages.pose_critic import PoseCritic
 from storage.reader import Dataset
 
 
@@ -36,8 +37,11 @@ class AugmentSettings(BaseModel):
     micro_rows: int = knob(8192, ge=1)
     """Rows that the augmentor gets at once. Changes speed and memory, and no byte of the result."""
     bad_rows: BadRowPolicy = BadRowPolicy()
+    critic: str | None = knob(None)
+    """`critic.safetensors` of a `train_unpaired` job: every pair gets its camera, reprojection error and plausibility
+    as columns. The file's digest identifies the run."""
     device: str = knob("cpu")
-    """Where a trained augmentor computes: "cpu" or "cuda"."""
+    """Where a trained augmentor and the critic compute: "cpu" or "cuda"."""
     gpus_per_worker: float = knob(1.0, gt=0)
     """On a CUDA device: share of a GPU that one worker gets."""
 
@@ -85,6 +89,8 @@ def run_augment(settings: AugmentSettings, context: RunContext) -> UnitsResult:
     """
     build_augmentor(settings.augmentor, context.seed)  # a wrong checkpoint is told before anything starts
     plan, source = plan_augment(settings, context.seed)
+    if settings.critic is not None:
+        PoseCritic(settings.critic).check_skeleton(source.skeleton)
     return run_units(
         plan,
         augment_stage_factory(settings, context, plan.run_id, source.manifest.version),
@@ -111,6 +117,7 @@ def augment_stage_factory(
         micro_rows=settings.micro_rows,
         on_bad_row=settings.bad_rows.on_bad_row,
         device=settings.device,
+        critic=settings.critic,
     )
     return partial(AugmentStage, stage)
 
@@ -121,5 +128,8 @@ def augment_resources(settings: AugmentSettings) -> WorkerResources:
 
 
 def weight_digests(settings: AugmentSettings) -> dict[str, str]:
-    """Digest of every checkpoint that the augmentor is made of."""
-    return {name: file_digest(path) for name, path in checkpoints_of(settings.augmentor).items()}
+    """Digest of every checkpoint that the augmentor is made of, and of the critic."""
+    paths = checkpoints_of(settings.augmentor) | (
+        {} if settings.critic is None else {"critic": settings.critic}
+    )
+    return {name: file_digest(path) for name, path in paths.items()}

@@ -7,7 +7,7 @@ units and batches decides nothing but where they are written.
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -17,6 +17,7 @@ from pipelines.augmentors import AugmentorSettings, build_augmentor
 from pipelines.errors import UnitError
 from pipelines.executor import BadRow, OnBadRow
 from pipelines.plan import Unit
+from pipelines.stages.pose_critic import PoseCritic
 from pipelines.stages.quarantined import bad_pairs, pairs_of_json, retried_rows
 from poses.batch import PoseBatch
 from poses.identity import stable_id
@@ -46,7 +47,8 @@ class AugmentStageSettings:
             block.
         micro_rows: Rows that the augmentor gets at once; halved when the GPU's memory runs out.
         on_bad_row: Whether bad rows are kept in quarantine or only counted.
-        device: Of the augmentor.
+        device: Of the augmentor and the critic.
+        critic: File of a trained RepNet whose judgement becomes columns of every new pair; None leaves them out.
     """
 
     source_url: str
@@ -60,6 +62,7 @@ class AugmentStageSettings:
     micro_rows: int = 8192
     on_bad_row: OnBadRow = "quarantine"
     device: str = "cpu"
+    critic: str | None = None
 
 
 class AugmentStage:
@@ -78,6 +81,7 @@ class AugmentStage:
         self._source = Dataset.open(source, settings.source_version) if source else None
         self._skeleton = (self._source or Dataset.open(settings.out_url)).skeleton
         self._augmentor: Augmentor = build_augmentor(settings.augmentor, settings.seed, settings.device)
+        self._critic = PoseCritic(settings.critic, settings.device) if settings.critic is not None else None
 
     def run(self, unit: Unit, bad_rows: Sequence[BadRow] = ()) -> UnitCommit:
         """Read, augment, write and commit."""
@@ -152,7 +156,12 @@ class AugmentStage:
                 augmented = self._augment_or_halve(rows.take(slice(start, stop)), copy)
                 if augmented is not None:
                     start = stop
-                    yield augmented
+                    yield self._judged(augmented)
+
+    def _judged(self, augmented: Augmented) -> Augmented:
+        if self._critic is None:
+            return augmented
+        return replace(augmented, pairs=self._critic.judged(augmented.pairs))
 
     def _augment_or_halve(self, rows: PoseBatch, copy: int) -> Augmented | None:
         """The augmentor's answer; None after halving the micro-batch because the GPU's memory ran out."""
