@@ -47,7 +47,8 @@ class GraphConvolution(nn.Module, ABC):
 
 def mix(mixing: Tensor, parts: Tensor) -> Tensor:
     """`GraphConvolution.mixing` times (B, J, P * out) -> (B, J, out)."""
-    rows = parts.reshape(parts.shape[0], mixing.shape[-1], -1)
+    channels = parts.shape[1] * parts.shape[2] // mixing.shape[-1]
+    rows = parts.reshape(parts.shape[0], mixing.shape[-1], channels)
     if mixing.ndim == 2:  # the plain product would copy `rows` to transpose it
         return torch.bmm(mixing.expand(len(rows), -1, -1), rows)
     return torch.einsum("cik,bkc->bic", mixing, rows)

@@ -53,7 +53,8 @@ class FoldedConvolution:
             scale, shift = _scale_and_shift(norm)
             parts = columns.shape[1] // len(bias)
             columns, bias = columns * scale.repeat(parts), bias * scale + shift
-        self.columns, self.bias = columns.contiguous(), bias
+        self.columns = columns.clone(memory_format=torch.contiguous_format)
+        self.bias = bias.clone()
         self.mixing, self.relu = order.mixing(layer.mixing()).contiguous(), norm is not None
 
     def __call__(self, features: Tensor, parts: Tensor, out: Tensor) -> Tensor:
@@ -77,7 +78,7 @@ class FoldedNonLocal:
         weights = NonLocalWeights.of(block)
         scale, shift = _scale_and_shift(block.norm)
         self.both, self.both_bias = weights.both.contiguous(), weights.both_bias
-        self.own, self.own_bias, self.group = weights.own, weights.own_bias, weights.group
+        self.own, self.own_bias, self.group = weights.own, weights.own_bias, weights.group.clone()
         self.out = (weights.out * (scale / order.groups)).contiguous()
         self.out_bias = weights.out_bias * scale + shift
         self.pairs, self.groups = order.pairs, order.groups
@@ -137,11 +138,11 @@ class FoldedNetwork:
         for start in range(0, rows, chunk):
             part = inputs[start : start + chunk]
             shape = (len(part), joints, self.channels)
-            views = [
-                buffer[: shape[0] * joints * self.channels].view(shape) for buffer in (hidden, between, after)
-            ]
-            self._chunk(part, *views, parts)
-            self.output(views[0], parts, outputs[start : start + chunk])
+            count = len(part) * joints * self.channels
+            views = (buffer[:count].view(shape) for buffer in (hidden, between, after))
+            features, inner, second = views
+            self._chunk(part, features, inner, second, parts)
+            self.output(features, parts, outputs[start : start + chunk])
         return outputs.index_select(1, self.order.back)
 
     def _chunk(self, part: Tensor, hidden: Tensor, between: Tensor, after: Tensor, parts: Tensor) -> None:

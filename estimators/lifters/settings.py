@@ -10,11 +10,20 @@ from estimators.lifters.contract import Lifter
 from estimators.lifters.dual_stream import DualStreamLifter, DualStreamSettings
 from estimators.lifters.repnet.lifter import RepNetLifter
 from estimators.lifters.repnet.settings import RepNetSettings
+from estimators.lifters.semgcn import SemGCNLifter, SemGCNSettings
 from estimators.lifters.simple_baseline import SimpleBaselineLifter, SimpleBaselineSettings
+from estimators.lifters.stgcn import STGCNLifter, STGCNSettings
 from estimators.lifters.videopose import VideoPoseLifter, VideoPoseSettings
 from poses.skeleton import Skeleton
 
-AnyLifterSettings = SimpleBaselineSettings | VideoPoseSettings | DualStreamSettings | RepNetSettings
+AnyLifterSettings = (
+    SimpleBaselineSettings
+    | VideoPoseSettings
+    | DualStreamSettings
+    | RepNetSettings
+    | SemGCNSettings
+    | STGCNSettings
+)
 LifterSettings = Annotated[AnyLifterSettings, Field(discriminator="kind")]
 """Settings of any lifter; `kind` says which."""
 
@@ -23,6 +32,8 @@ _LIFTERS: dict[str, Callable[..., Lifter]] = {
     "videopose": VideoPoseLifter,
     "dual_stream": DualStreamLifter,
     "repnet": RepNetLifter,
+    "semgcn": SemGCNLifter,
+    "stgcn": STGCNLifter,
 }
 
 

@@ -5,7 +5,9 @@ import torch
 
 from estimators.lifters.contract import Lifter
 from estimators.lifters.dual_stream import DualStreamSettings
+from estimators.lifters.semgcn import SemGCNSettings
 from estimators.lifters.simple_baseline import SimpleBaselineSettings
+from estimators.lifters.stgcn import STGCNSettings
 from estimators.lifters.videopose import VideoPoseSettings
 from tests.contracts.lifter_contract import LifterContract
 
@@ -70,3 +72,39 @@ class TestDualStreamSingleFrame(_DualStreamContract):
     @pytest.fixture
     def settings(self) -> DualStreamSettings:
         return DualStreamSettings(window=1, features=16, heads=2, layers=2, dropout=0.1)
+
+
+class TestSemGCN(LifterContract):
+    @pytest.fixture
+    def settings(self) -> SemGCNSettings:
+        return SemGCNSettings(channels=16, blocks=1, dropout=0.1)
+
+
+class TestSemGCNNonLocalOddJoints(LifterContract):
+    skeleton_name = "h36m_17"
+
+    @pytest.fixture
+    def settings(self) -> SemGCNSettings:
+        return SemGCNSettings(channels=16, blocks=1, graph="channel_wise", non_local=True, dropout=0.1)
+
+
+class TestResGCN(LifterContract):
+    skeleton_name = "smpl_24"
+
+    @pytest.fixture
+    def settings(self) -> SemGCNSettings:
+        return SemGCNSettings(channels=16, blocks=1, graph="plain", dropout=0.1)
+
+
+class TestSTGCN(LifterContract):
+    @pytest.fixture
+    def settings(self) -> STGCNSettings:
+        return STGCNSettings(channels=(8, 8, 16), part_channels=16)
+
+
+class TestSTGCNOtherSkeleton(LifterContract):
+    skeleton_name = "smpl_24"
+
+    @pytest.fixture
+    def settings(self) -> STGCNSettings:
+        return STGCNSettings(channels=(8, 8, 16), part_channels=16, dropout=0.2)

@@ -159,9 +159,10 @@ def test_three_training_steps() -> None:
     assert sorted(state) == sorted(golden["state_keys"].tolist())
     for key, (total, squares) in zip(golden["state_keys"], golden["state_checksum"], strict=True):
         values = state[key].double()
-        assert float(values.sum()) == pytest.approx(total, rel=1e-3, abs=2e-2), key
-        assert float(values.square().sum()) == pytest.approx(squares, rel=1e-3, abs=1e-3), key
-    # Biases before a BatchNorm have no gradient but rounding, which Adam turns into steps of the whole rate, 1e-3.
+        # Biases before a BatchNorm have no gradient but rounding, which Adam turns into steps of the whole rate, 1e-3.
+        slack = 0.1 if key.endswith(("gconv.bias", "running_mean")) else 1e-3
+        assert float(values.sum()) == pytest.approx(total, rel=1e-3, abs=max(slack, 2e-2)), key
+        assert float(values.square().sum()) == pytest.approx(squares, rel=1e-3, abs=slack), key
     lifter.eval()
     assert difference(lifter(x[:8], "loss"), golden["eval_out"]) < 6e-3
 
