@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import torch
 
-from pipelines import training_run
+from estimators.lifters.trainer import LifterTrainer
 from pipelines.train import TrainSettings, run_train
 from storage.local_store import LocalStore
 from tests.unit.pipelines.cases import context, make_source
@@ -64,14 +64,14 @@ def in_step(number: int) -> Callable[[], None]:
     """Dies before an update, with others behind it that no checkpoint has."""
 
     def arrange() -> None:
-        step = training_run.LifterTrainer.step
+        step = LifterTrainer.step
 
         def dying(self: Any, *arguments: Any) -> float:
             if self.steps == number:
                 die()
             return step(self, *arguments)
 
-        training_run.LifterTrainer.step = dying  # pyright: ignore[reportAttributeAccessIssue]
+        LifterTrainer.step = dying  # pyright: ignore[reportAttributeAccessIssue]
 
     return arrange
 
