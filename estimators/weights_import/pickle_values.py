@@ -7,6 +7,7 @@ pickle: nothing is allocated by a number that a file names, nothing is walked re
 """
 
 import pickletools
+import warnings
 from collections.abc import Callable
 from io import BytesIO
 from typing import Any
@@ -47,8 +48,10 @@ def read_pickle(stream: BytesIO, where: str, persistent: Callable[[Any], Any] | 
     """
     machine = _Machine(where, persistent)
     try:
-        for operation, argument, _ in pickletools.genops(stream):
-            machine.step(operation.name, argument)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # odd escapes in the text of protocol 0
+            for operation, argument, _ in pickletools.genops(stream):
+                machine.step(operation.name, argument)
         return machine.result()
     except HostileCallError as error:
         raise CheckpointError(

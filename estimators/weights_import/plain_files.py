@@ -1,7 +1,11 @@
 """Weight files of named arrays: safetensors, and npz without pickles. Names are state-dict keys."""
 
 import io
+import lzma
+import struct
+import tokenize
 import zipfile
+import zlib
 from math import prod
 
 import numpy as np
@@ -16,6 +20,11 @@ from estimators.weights_import.container import FREE_BYTES, Container
 MAX_INFLATION = 20
 """An npz may unpack to so many times its size beyond the free bytes; weights hardly shrink at all."""
 _HEADER_BYTES = 10_000
+_FAULTS = (
+    zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError, NotImplementedError, ValueError, RuntimeError,
+    TypeError, KeyError, OverflowError, MemoryError, SyntaxError, struct.error, tokenize.TokenError,
+)  # fmt: skip
+"""What zipfile and numpy raise on damaged archives and headers."""
 _NUMBER_KINDS = "fiub"
 
 
@@ -53,15 +62,7 @@ def read_npz(data: bytes, where: str) -> Container:
             }
     except CheckpointError:
         raise
-    except (
-        zipfile.BadZipFile,
-        zipfile.error,
-        EOFError,
-        OSError,
-        NotImplementedError,
-        ValueError,
-        RuntimeError,
-    ) as error:
+    except _FAULTS as error:
         raise CheckpointError(
             f"{where}: an npz that cannot be read ({error!s:.120}); it is cut off or damaged, fetch it again"
         ) from error

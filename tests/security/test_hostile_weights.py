@@ -228,6 +228,7 @@ HARMLESS = {
     "numbers of one hash": PROTO + b"}(" + b"".join(
         b"\x8a\x09" + (i * (2**61 - 1)).to_bytes(9, "little") + b"N" for i in range(1, 2000)
     ) + b"u.",
+    "text with an odd escape": b"S'a\\u'\n.",
     "attributes of a name": PROTO + b"ccollections\nOrderedDict\n}U\x04makeU\x04evilsb.",
     "attributes of a dictionary": PROTO + b"}}U\x09__class__ccollections\nOrderedDict\nsb.",
     "a random state of many arguments": PROTO + b"cnumpy.random\n__RandomState_ctor\n(" + b"N" * 20_000 + b"tR.",
