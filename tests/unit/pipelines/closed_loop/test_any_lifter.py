@@ -21,6 +21,8 @@ settings_of: TypeAdapter[Any] = TypeAdapter(LifterSettings)
 SINGLE_FRAME: dict[str, dict[str, Any]] = {
     "videopose": {"kind": "videopose", "channels": 8},
     "dual_stream": {"kind": "dual_stream", "window": 1, "features": 8, "representation": 8, "layers": 1},
+    "semgcn": {"kind": "semgcn", "channels": 8, "blocks": 1, "non_local": True},
+    "stgcn": {"kind": "stgcn", "channels": (8, 8, 8), "part_channels": 8},
 }
 LOOPS = {"poseaug": poseaug_loop, "feedback": feedback_loop}
 
