@@ -6,6 +6,7 @@ Exit status 1 if a planned fault did not fire, or something was lost, doubled or
 """
 
 import argparse
+import gc
 import os
 import random
 import resource
@@ -13,7 +14,9 @@ import shutil
 import sys
 import tempfile
 import time
+from contextlib import suppress
 from functools import partial
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +30,16 @@ ENVIRONMENT = {
     "RAY_raylet_start_wait_time_s": "60",
     "RAY_agent_register_timeout_ms": "120000",
 }
+IMPORTED_LATE = (
+    "pandas",
+    "pyarrow.dataset",
+    "pyarrow.pandas_compat",
+    "dateutil.tz",
+    "_strptime",
+    "s3fs",
+    "moto.server",
+)
+"""By libraries, in the middle of their work: a second of every case if they were not here before."""
 AT_LEAST = 300
 """Faults of a whole campaign."""
 
@@ -40,6 +53,10 @@ def main() -> int:
     from tests.faults.campaign.groups import GROUPS
     from tests.faults.campaign.ledger import Ledger, summed, write_table
 
+    for module in IMPORTED_LATE:
+        with suppress(ImportError):
+            import_module(module)
+    gc.freeze()
     print(f"imported in {time.monotonic() - start_s:.0f} s", flush=True)
     folder = Path(tempfile.mkdtemp(prefix="campaign-", dir=options.folder or _in_memory()))
     ledger = Ledger(None if options.results is None else Path(options.results))

@@ -15,18 +15,26 @@ from tests.faults.campaign.workbench import JOBS, OUT, Job, Workbench
 COARSE, FINE, TWICE = "driver killed: at a write", "driver killed: inside a write", "driver killed: twice"
 
 
-def driver_kills(bench: Workbench, draw: random.Random, short: bool) -> Iterator[Case]:
-    """Every coarse point of every job; of the fine ones a drawn share; and drivers that are killed twice."""
+def at_every_write(bench: Workbench, draw: random.Random, short: bool) -> Iterator[Case]:
+    """Before and after every write of every job; the short form takes one of every kind in one job."""
     for job in JOBS.values():
         points = bench.points(job.name)
         if short:
             points = _one_of_each_kind(points, draw) if job.name == "augment" else draw.sample(points, 1)
         for point in points:
             yield Case(COARSE, f"{job.name}: {point}", partial(_killed_once, bench, job, point, COARSE))
-    for name, count in (("import", 60), ("augment", 30), ("retry", 20), ("on top", 10)):
-        for point in draw.sample(bench.points(name, fine=True), 1 if short else count):
+
+
+def inside_writes(bench: Workbench, draw: random.Random, short: bool) -> Iterator[Case]:
+    """Points between the halves of a write, drawn from all of them."""
+    for name, count in (("import", 30), ("augment", 15), ("retry", 15)):
+        for point in draw.sample(bench.points(name, fine=True), int(name == "retry") if short else count):
             yield Case(FINE, f"{name}: {point}", partial(_killed_once, bench, JOBS[name], point, FINE))
-    for name, count in (("import", 8), ("augment", 6), ("chain", 4), ("retry", 6)):
+
+
+def twice(bench: Workbench, draw: random.Random, short: bool) -> Iterator[Case]:
+    """Again, while the run after the first crash is on its way."""
+    for name, count in (("import", 4), ("augment", 3), ("chain", 2), ("retry", 3)):
         for _ in range(int(name == "retry") if short else count):
             first, seed = draw.choice(bench.points(name)[:-6]), draw.getrandbits(32)
             work = partial(_killed_twice, bench, JOBS[name], first, seed)

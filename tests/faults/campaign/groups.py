@@ -4,11 +4,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from random import Random
 
-from tests.faults.campaign import full_disk, s3_faults
+from tests.faults.campaign import driver_kills, full_disk, s3_faults
 from tests.faults.campaign.bad_rows import hanging_rows, raising_rows
 from tests.faults.campaign.cases import Case
 from tests.faults.campaign.damaged_inputs import damaged_inputs
-from tests.faults.campaign.driver_kills import driver_kills
 from tests.faults.campaign.loops import loops
 from tests.faults.campaign.ray_faults import ray_faults
 from tests.faults.campaign.two_drivers import two_drivers
@@ -35,7 +34,9 @@ class Group:
 
 
 GROUPS = {
-    "driver": Group(driver_kills),
+    "driver at a write": Group(driver_kills.at_every_write),
+    "driver inside a write": Group(driver_kills.inside_writes),
+    "driver twice": Group(driver_kills.twice),
     "two drivers": Group(two_drivers),
     "full disk": Group(full_disk.full_disk, why_not=full_disk.why_not),
     "damaged inputs": Group(damaged_inputs),

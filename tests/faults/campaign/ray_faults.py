@@ -3,11 +3,12 @@
 import os
 import random
 import signal
+import socket
 import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -134,15 +135,34 @@ def _cluster() -> Iterator[Any]:
 
 
 def _started_head() -> Any:
-    """The head. Ray gives a node's agent 15 s to start, which a machine under load may need twice."""
     from ray.cluster_utils import Cluster
 
-    head = {"num_cpus": 0, "include_dashboard": False, **_STORE}
-    return _patiently(lambda: Cluster(initialize_head=True, head_node_args=dict(head)))
+    return _patiently(
+        lambda: Cluster(
+            initialize_head=True,
+            head_node_args={"num_cpus": 0, "include_dashboard": False, **_STORE, **_agent_ports()},
+        )
+    )
 
 
 def _add_node(cluster: Any) -> None:
-    _patiently(lambda: cluster.add_node(num_cpus=1, **_STORE))
+    _patiently(lambda: cluster.add_node(num_cpus=1, **_STORE, **_agent_ports()))
+
+
+def _agent_ports() -> dict[str, int]:
+    """Ports for a node's agents. With ports of their own choice a node waits 15 s for them to tell, and then gives up,
+    which a machine under load does not forgive."""
+    names = (
+        "metrics_agent_port",
+        "metrics_export_port",
+        "runtime_env_agent_port",
+        "dashboard_agent_listen_port",
+    )
+    with ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in names]
+        for one in sockets:
+            one.bind(("127.0.0.1", 0))
+        return {name: one.getsockname()[1] for name, one in zip(names, sockets, strict=True)}
 
 
 def _patiently(start: Callable[[], Any]) -> Any:
