@@ -70,6 +70,14 @@ def in_replicas(folder: Path, work: Callable[[Replicas, Path], None], count: int
     assert codes == [0] * count
 
 
+def assert_close(ours: dict[str, float], theirs: dict[str, float]) -> None:
+    """Losses to rounding. The score less so: biases before a BatchNorm have no effect in training and no gradient but
+    rounding noise, which Adam makes steps of; the running means, which validation uses, lag behind those.
+    """
+    assert ours["train_loss"] == pytest.approx(theirs["train_loss"], rel=1e-5)
+    assert ours["mpjpe_mm"] == pytest.approx(theirs["mpjpe_mm"], rel=5e-3)
+
+
 def train_together(wanted: TrainSettings, folder: Path) -> list[dict[str, float]]:
     """The history of a training run by two replicas; what the first told lies beside it."""
 
@@ -101,7 +109,7 @@ def test_two_with_half_a_batch_are_one_with_the_whole(
     out, history = alone
     together = train_together(settings(source, workers=2), tmp_path)
     for ours, theirs in zip(together, history, strict=True):
-        assert ours == pytest.approx(theirs, rel=1e-4)
+        assert_close(ours, theirs)
     paths = [str(folder / "lifter.safetensors") for folder in (out, tmp_path / "run")]
     one, two = (read_checkpoint(path).tensors for path in paths)
     for name in one:
@@ -126,7 +134,7 @@ def test_another_number_of_workers_goes_on_and_says_so(
     (tmp_path / "start" / "runs" / first.run_id).rename(tmp_path / "run" / "runs" / "run")
     together = train_together(settings(source, workers=2), tmp_path)
     for ours, theirs in zip(together, alone[1], strict=True):
-        assert ours == pytest.approx(theirs, rel=1e-4)
+        assert_close(ours, theirs)
     messages = json.loads((tmp_path / "told-0.json").read_text())["messages"]
     assert any("1 worker(s) before, 2 now" in message for message in messages)
 
