@@ -2,6 +2,10 @@
 
 import io
 import json
+import re
+import struct
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,7 +14,7 @@ import numpy as np
 import pytest
 
 from estimators.errors import CheckpointError
-from estimators.weights_import import keras_h5
+from estimators.weights_import import keras_child, keras_h5
 from estimators.weights_import.read_weights import read_weights
 
 h5py = pytest.importorskip("h5py", reason="h5py is an extra (posemill[keras])")
@@ -109,6 +113,49 @@ def test_code_in_the_models_configuration_is_not_looked_at() -> None:
 
 def test_a_file_cut_off_or_damaged() -> None:
     data = h5_file(lambda f: f.create_dataset("dense/kernel", data=np.ones((20, 30), "f4")))
-    for length in range(8, len(data) - 8, 199):
+    for length in range(8, len(data) - 8, 1499):
         with pytest.raises(CheckpointError, match=r"^cut\.h5"):
             read_weights(data[:length], "cut.h5")
+
+
+def test_a_chunk_that_would_fill_the_memory() -> None:
+    """Found by fuzzing: the library allocates what a damaged chunk size says; its process may not."""
+    data = h5_file(
+        lambda f: f.create_dataset(
+            "dense/kernel", data=np.ones((4, 5), "f4"), chunks=(4, 5), compression="gzip"
+        )
+    )
+    sizes = struct.pack("<III", 4, 5, 4)
+    assert data.count(sizes) == 1
+    with pytest.raises(CheckpointError, match=r"^big\.h5: .*cannot be read"):
+        read_weights(data.replace(sizes, struct.pack("<III", 50_000, 50_000, 4)), "big.h5")
+
+
+@pytest.mark.parametrize(
+    ("program", "words"),
+    [
+        ("import os; os.abort()", "broke down on it (ended with code -6"),
+        ("import time; time.sleep(60)", "broke down on it (took more than 1 s"),
+        ("import sys; sys.stdout.write('PK nonsense')", "cannot be read"),
+        ("import sys; sys.exit(4)", "pip install 'posemill[keras]'"),
+    ],
+)
+def test_a_child_that_breaks_down(
+    program: str, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "child.py").write_text(program)
+    monkeypatch.setattr(keras_h5, "_CHILD", tmp_path / "child.py")
+    monkeypatch.setattr(keras_h5, "WALL_S", 1 if "sleep" in program else 60)
+    with pytest.raises(CheckpointError, match=re.escape(words)):
+        read_weights(b"\x89HDF\r\n\x1a\n", "x.h5")
+
+
+def test_the_library_has_limits_of_its_own() -> None:
+    """The child's limits hold: more memory or time than allowed ends it, and it cannot write files."""
+    code = (
+        f"import sys; sys.path.insert(0, {str(Path(keras_child.__file__).parent)!r})\n"
+        "import keras_child\nkeras_child.limit(1, 2**31)\n"
+    )
+    for body in ("bytearray(2**32)", "while True: pass", "open('x', 'wb', 0).write(b'x')"):
+        ended = subprocess.run([sys.executable, "-I", "-c", code + body], capture_output=True, timeout=60)
+        assert ended.returncode != 0
