@@ -32,8 +32,10 @@ NODE, DRIVER = "node removed", "driver of a Ray pool killed"
 CRASHING, HANGING = "row that crashes the worker", "row that hangs the worker"
 _ROWS_PER_UNIT = 40
 _PATIENCE_S = 240.0
+_LISTEN = "dashboard_agent_listen_port"
 _STORE = {"object_store_memory": 100 * 2**20}
-_RETRY = RetryPolicy(backoff_s=0.05, deaths_before_suspect=1, unit_timeout_s=30.0)
+_RETRY = RetryPolicy(backoff_s=0.05)
+_HANGING = RetryPolicy(backoff_s=0.05, deaths_before_suspect=1, unit_timeout_s=30.0)
 _IMPORT_POINTS, _AUGMENT_POINTS = 6, 4
 """Writes of a unit, before and after: no fewer in any unit."""
 
@@ -61,9 +63,9 @@ class Stand:
         return folder
 
 
-def pool(planted: Planted | None = None, address: str | None = None) -> Any:
+def pool(planted: Planted | None = None, address: str | None = None, retry: RetryPolicy = _RETRY) -> Any:
     """Two workers, with what goes wrong in them."""
-    made = RayPoolExecutor(RayPoolSettings(workers=2, retry=_RETRY, ray=RaySettings(address=address)))
+    made = RayPoolExecutor(RayPoolSettings(workers=2, retry=retry, ray=RaySettings(address=address)))
     return made if planted is None else Disturbed(made, planted)
 
 
@@ -137,12 +139,8 @@ def _cluster() -> Iterator[Any]:
 def _started_head() -> Any:
     from ray.cluster_utils import Cluster
 
-    return _patiently(
-        lambda: Cluster(
-            initialize_head=True,
-            head_node_args={"num_cpus": 0, "include_dashboard": False, **_STORE, **_agent_ports()},
-        )
-    )
+    head = {"num_cpus": 0, "include_dashboard": False, **_STORE}
+    return _patiently(lambda: Cluster(initialize_head=True, head_node_args={**head, **_agent_ports()}))
 
 
 def _add_node(cluster: Any) -> None:
@@ -150,19 +148,30 @@ def _add_node(cluster: Any) -> None:
 
 
 def _agent_ports() -> dict[str, int]:
-    """Ports for a node's agents. With ports of their own choice a node waits 15 s for them to tell, and then gives up,
-    which a machine under load does not forgive."""
-    names = (
-        "metrics_agent_port",
-        "metrics_export_port",
-        "runtime_env_agent_port",
-        "dashboard_agent_listen_port",
-    )
+    """Ports for a node's agents. Where these choose their own, the node waits 15 s for them to tell, and then gives up,
+    which a machine under load does not forgive. The last of them Ray does not hand on, so that is done here."""
+    names = ("metrics_agent_port", "metrics_export_port", "runtime_env_agent_port", _LISTEN)
     with ExitStack() as stack:
         sockets = [stack.enter_context(socket.socket()) for _ in names]
         for one in sockets:
             one.bind(("127.0.0.1", 0))
-        return {name: one.getsockname()[1] for name, one in zip(names, sockets, strict=True)}
+        ports = {name: one.getsockname()[1] for name, one in zip(names, sockets, strict=True)}
+    _hand_on(ports[_LISTEN])
+    return ports
+
+
+def _hand_on(port: int) -> None:
+    """Gives the next node that this process starts one more option."""
+    from ray._private import services
+
+    start = getattr(services.start_ray_process, "inner", services.start_ray_process)
+
+    def start_ray_process(command: list[str], process_type: str, *args: Any, **named: Any) -> Any:
+        more = [f"--{_LISTEN}={port}"] if process_type == "raylet" else []
+        return start([*command, *more], process_type, *args, **named)
+
+    start_ray_process.inner = start  # pyright: ignore[reportFunctionMemberAccess]
+    services.start_ray_process = start_ray_process
 
 
 def _patiently(start: Callable[[], Any]) -> Any:
@@ -239,7 +248,7 @@ def _crash_and_hang(stand: Stand) -> Sequence[Verdict]:
     rows = dict(zip(files, (CRASH, CRASH, HANG), strict=True))
     planted = Planted(rows, str(place / "marks"))
     out = place / OUT
-    run_import(import_settings(bench.motion), RunContext(str(out), pool(planted), SEED))
+    run_import(import_settings(bench.motion), RunContext(str(out), pool(planted, retry=_HANGING), SEED))
     gone, quarantined = lost_rows(bench, JOBS["import"], files)
     problem = "; ".join(same_rows(out, bench.reference("import"), gone, quarantined))
     fired = {what: Planted(_only(rows, what), planted.marks).fired() for what in (CRASH, HANG)}

@@ -33,9 +33,9 @@ FAULTS: dict[str, tuple[Fault, str]] = {
     "S3: conflict of two writes (409)": (answers.CONFLICT, "PUT"),
 }
 DOWN, KILLED = "S3: down, and back later", "S3: driver killed at a write"
-_EARLY = {"": 60, "PUT": 30, "GET": 20}
+_EARLY = {"": 40, "PUT": 14, "GET": 11}
 """Every job makes more requests than that."""
-AT_ONCE = 8
+AT_ONCE = 6
 
 
 def why_not() -> str:
