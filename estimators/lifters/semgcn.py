@@ -95,6 +95,22 @@ class NonLocalStep(nn.Module):
         return self.non_local(features)
 
 
+def graph_layers(
+    inputs: int, settings: SemGCNSettings, skeleton: Skeleton
+) -> tuple[nn.Sequential, nn.Sequential]:
+    """The block on the inputs and the residual blocks, a non-local block after each where the settings want them."""
+    if settings.joint_groups is not None:
+        check_groups(settings.joint_groups, skeleton)
+
+    def followed(block: nn.Module) -> list[nn.Module]:
+        return [block, NonLocalStep(settings, skeleton)] if settings.non_local else [block]
+
+    first = followed(GraphBlock(inputs, settings, skeleton))
+    blocks = range(settings.blocks)
+    rest = [part for _ in blocks for part in followed(ResidualGraphBlock(settings, skeleton))]
+    return nn.Sequential(*first), nn.Sequential(*rest)
+
+
 def _folded_step(part: nn.Module, order: JointOrder) -> FoldedStep:
     if isinstance(part, NonLocalStep):
         return FoldedNonLocal(part.non_local, order)
@@ -113,18 +129,8 @@ class SemGCNLifter(Lifter):
 
     def __init__(self, settings: SemGCNSettings, skeleton: Skeleton) -> None:
         super().__init__(skeleton, receptive_field=1)
-        if settings.joint_groups is not None:
-            check_groups(settings.joint_groups, skeleton)
         self.settings = settings
-        first: list[nn.Module] = [GraphBlock(2, settings, skeleton)]
-        rest: list[nn.Module] = []
-        for steps in (first, *[rest] * settings.blocks):
-            if steps is rest:
-                steps.append(ResidualGraphBlock(settings, skeleton))
-            if settings.non_local:
-                steps.append(NonLocalStep(settings, skeleton))
-        self.gconv_input = nn.Sequential(*first)
-        self.gconv_layers = nn.Sequential(*rest)
+        self.gconv_input, self.gconv_layers = graph_layers(2, settings, skeleton)
         self.gconv_output = GRAPHS[settings.graph](settings.channels, 3, skeleton)
 
     def lift(self, keypoints_screen: Tensor) -> Tensor:
