@@ -1,4 +1,4 @@
-"""The closed loop's trainer stays on the nodes that a recipe's labels name, on a cluster of two nodes."""
+"""Trainer, pools and stages of chains stay on the nodes that labels name, on a cluster of two nodes."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,7 +8,11 @@ import pytest
 from pipelines.closed_loop import ray_crew
 from pipelines.errors import PoolError
 from pipelines.executor import WorkerResources
+from pipelines.plan import Unit
+from pipelines.ray_pool import RayPoolExecutor, RayPoolSettings
+from pipelines.stage_chain import StageSpec
 from tests.cluster import loop_members
+from tests.cluster.placed_stage import PlacedLink, PlacedSink, PlacedStage
 from tests.cluster.placed_trainer import placed_trainer
 
 pytestmark = [pytest.mark.ray, pytest.mark.xdist_group("node_labels")]
@@ -61,3 +65,39 @@ def test_labels_that_no_node_has_are_named() -> None:
             WorkerResources(num_cpus=0.5),
             trainer_labels={MARKET: "reserved"},
         )
+
+
+UNITS = [Unit(f"u{number}", "test") for number in range(6)]
+
+
+def market_of() -> dict[str, str]:
+    import ray
+
+    return {node["NodeID"]: node["Labels"][MARKET] for node in ray.nodes()}
+
+
+def test_a_pool_stays_on_nodes_with_its_labels() -> None:
+    """The on-demand node has room for one of three workers; the spot node would have it for all."""
+    pool = RayPoolExecutor(RayPoolSettings(workers=3, labels={MARKET: "on-demand"}))
+    report = pool.run(PlacedStage, UNITS, lambda _: None)
+    assert {market_of()[commit.writer_id] for commit in report.commits} == {"on-demand"}
+    assert len(report.commits) == len(UNITS)
+
+
+def test_every_stage_of_a_chain_has_labels_of_its_own() -> None:
+    stages = [
+        StageSpec("link", PlacedLink, WorkerResources(0.5, labels={MARKET: "spot"}), workers=2),
+        StageSpec("sink", PlacedSink, WorkerResources(0.5), workers=2),
+    ]
+    pool = RayPoolExecutor(RayPoolSettings(labels={MARKET: "!spot"}))
+    report = pool.run_chain(stages, UNITS, lambda _: None)
+    markets = market_of()
+    placed = {tuple(markets[node] for node in commit.writer_id.split()) for commit in report.commits}
+    assert placed == {("spot", "on-demand")}
+
+
+def test_a_pool_without_such_a_node_says_which_labels_there_are() -> None:
+    pool = RayPoolExecutor(RayPoolSettings(workers=1, labels={MARKET: "reserved"}))
+    words = r"on nodes with ray.io/market-type=reserved.*they have .*market-type=on-demand, .*add such a node"
+    with pytest.raises(PoolError, match=words):
+        pool.run(PlacedStage, UNITS, lambda _: None)
