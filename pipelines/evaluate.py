@@ -3,12 +3,13 @@
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 from pydantic import BaseModel, ConfigDict, Field
 
+from estimators.lifters.contract import Lifter
 from estimators.lifters.trainer import LifterTrainer, LifterTrainerSettings
 from pipelines.chosen_on import TEST, selection_of
 from pipelines.context import RunContext
@@ -127,7 +128,17 @@ def predict(lifter: TrainedLifter, table: PoseTable, flip: bool = False) -> torc
     return predict_with(trainer, table, lifter.causal, flip)
 
 
-def predict_with(trainer: LifterTrainer, table: PoseTable, causal: bool, flip: bool = False) -> torch.Tensor:
+class Predictor(Protocol):
+    """What predicts with a lifter."""
+
+    lifter: Lifter
+
+    def predict(self, keypoints_screen: torch.Tensor, flip: bool = False) -> torch.Tensor:
+        """Poses in evaluation mode."""
+        ...
+
+
+def predict_with(trainer: Predictor, table: PoseTable, causal: bool, flip: bool = False) -> torch.Tensor:
     """As `predict`, with a trainer's (averaged, if it has them) weights."""
     windows = Windows(table, trainer.lifter.receptive_field, causal)
     device = next(trainer.lifter.parameters()).device

@@ -15,7 +15,8 @@ from storage.reader import Dataset
 def plan_train(settings: TrainSettings, seed: int) -> Plan:
     """The plan of a training run: one unit, and the digests of all files that it may read."""
     inputs: dict[str, str] = {}
-    for source in (*settings.data, *settings.validation):
+    unlabelled = settings.semi_supervised.unlabelled if settings.semi_supervised else ()
+    for source in (*settings.data, *settings.validation, *unlabelled):
         dataset = Dataset.open(source.url, source.version)
         inputs |= {f"{source.url}/{entry.path}": entry.sha256 for entry in dataset.pair_files}
     return make_plan("train", settings, seed, [Unit("train", "train")], inputs)

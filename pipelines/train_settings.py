@@ -11,6 +11,7 @@ from pipelines.early_stopping import EarlyStopping
 from pipelines.knobs import knob
 from pipelines.node_labels import LabelSelector
 from pipelines.pose_table import PairsSource
+from pipelines.semi_settings import SemiSupervisedTraining
 from poses.protocols import find_protocol
 
 
@@ -39,6 +40,8 @@ class TrainSettings(BaseModel):
     """For schedules by epoch; None: one pass over the first source."""
     validate_every: int = Field(default=200, ge=1)
     checkpoint_every: int = Field(default=400, ge=1)
+    semi_supervised: SemiSupervisedTraining | None = None
+    """Keypoints without 3D teach too (VideoPose3D); its `method` takes the place of `trainer` then."""
     targets: Literal["one_frame", "every_frame"] = "one_frame"
     """Temporal lifters: what a window is trained on, the frame that it is there for (VideoPose), or each of its frames,
     which the lifter gives in one pass (the dual-stream transformer)."""
@@ -65,6 +68,13 @@ class TrainSettings(BaseModel):
     @model_validator(mode="after")
     def _fit(self) -> "TrainSettings":
         find_protocol(self.protocol).check_metric(self.metric)
+        if self.semi_supervised is not None and (
+            self.workers > 1 or self.reader == "mapped" or self.targets == "every_frame"
+        ):
+            raise ValueError(
+                "semi_supervised trains in one process, from memory, on one frame of a window; set workers to 1, "
+                "reader to memory and targets to one_frame"
+            )
         if self.workers > 1 and self.batch_rows % self.workers:
             raise ValueError(
                 f"batch_rows = {self.batch_rows} cannot be shared out evenly to workers = {self.workers}; "

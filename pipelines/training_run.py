@@ -15,20 +15,17 @@ import torch
 
 from estimators.checkpoints import checkpoint_from_bytes, checkpoint_to_bytes
 from estimators.data_parallel import Replicas, share_batch_norm
+from estimators.lifters.contract import Lifter
 from estimators.lifters.settings import build_lifter
-from estimators.lifters.trainer import LifterTrainer
 from pipelines.chosen_on import chosen_on
 from pipelines.context import RunContext
-from pipelines.errors import SettingsError
 from pipelines.evaluate import predict_with
-from pipelines.mapped_rows import MappedRows
-from pipelines.pose_table import PairsSource, PoseTable, Windows, load_table
+from pipelines.lessons import Lesson, SupervisedLesson
+from pipelines.pose_table import PoseTable, load_table
 from pipelines.train_settings import TrainSettings
 from pipelines.trained_lifter import lifter_to_bytes
-from pipelines.training_data import MixedBatches, ReplicaShare, TrainingRows
 from poses.protocols import HIGHER_IS_BETTER, is_better
 from poses.protocols import evaluate as evaluate_poses
-from poses.skeleton import Skeleton
 from storage.object_store import open_store
 
 _KEPT_CHECKPOINTS = 2
@@ -144,22 +141,19 @@ class TrainingRun:
         lifter = build_lifter(settings.lifter, validation.skeleton, seed=context.seed).to(settings.device)
         if replicas is not None and settings.batch_norm == "whole_batch":
             share_batch_norm(lifter)
-        self._trainer = LifterTrainer(settings.trainer, lifter, seed=context.seed, replicas=replicas)
-        self._causal = bool(getattr(settings.lifter, "causal", False))
-        self._batches = MixedBatches(
-            [
-                _rows(source, settings, lifter.receptive_field, self._causal, validation.skeleton)
-                for source in settings.data
-            ],
-            [source.share for source in settings.data],
-            settings.batch_rows,
-            settings.mirror_share,
-            validation.skeleton,
-            context.seed,
-            ReplicaShare() if replicas is None else ReplicaShare(replicas.rank, replicas.count),
-        )
+        self._causal = lifter.causal
+        self._lesson = self._lesson_for(lifter)
+        self._trainer = self._lesson.trainer
         self.progressed = Progressed()
         self._stops_early = False
+
+    def _lesson_for(self, lifter: Lifter) -> Lesson:
+        """What every step does, as the settings say."""
+        if self._settings.semi_supervised is None:
+            return SupervisedLesson(self._settings, lifter, self._context.seed, self._replicas)
+        from pipelines.train_semi import SemiSupervisedLesson
+
+        return SemiSupervisedLesson(self._settings, lifter, self._context.seed)
 
     @property
     def steps(self) -> int:
@@ -192,12 +186,10 @@ class TrainingRun:
         settings, progress = self._settings, self._context.progress
         if self._is_first:
             progress.start(TASK, settings.steps, "steps", self.steps)
-        steps_per_epoch = settings.steps_per_epoch or self._batches.batches_per_pass
+        steps_per_epoch = settings.steps_per_epoch or self._lesson.batches_per_pass
         while self.steps < settings.steps and not self._stops_early:
             self._trainer.begin_epoch(self.steps // steps_per_epoch)
-            inputs, targets = self._batches.batch(self.steps)
-            loss = self._trainer.step(inputs.to(settings.device), targets.to(settings.device))
-            self.progressed.losses.append(loss)
+            self.progressed.losses.append(self._lesson.learn())
             if self._is_first:
                 progress.advance(TASK)
             last = self.steps == settings.steps
@@ -270,6 +262,8 @@ class TrainingRun:
         weights = self._trainer.evaluation_state()
         data = lifter_to_bytes(weights, settings.lifter, self._validation.skeleton, metadata)
         self._store.write_bytes(BEST_FILE, data)
+        for name, other in self._lesson.other_files(metadata).items():
+            self._store.write_bytes(name, other)
 
     def _save(self) -> None:
         """Checkpoint everything that the next step depends on, then the metrics for readers; forget old checkpoints."""
@@ -285,25 +279,3 @@ class TrainingRun:
     def _checkpoint_paths(self) -> list[str]:
         paths = self._store.list(f"runs/{self._run_id}/checkpoints")
         return [path for path in paths if path.endswith(".safetensors")]
-
-
-def _rows(
-    source: PairsSource, settings: TrainSettings, receptive_field: int, causal: bool, skeleton: Skeleton
-) -> TrainingRows:
-    """The rows of one source, read as the settings say."""
-    every_frame = settings.targets == "every_frame"
-    if settings.reader == "mapped":
-        mapped = MappedRows(source, settings.cache_folder, receptive_field, causal, every_frame)
-        _check_skeletons(mapped.skeleton, skeleton)
-        return mapped
-    table = load_table([source])
-    _check_skeletons(table.skeleton, skeleton)
-    return Windows(table, receptive_field, causal, every_frame)
-
-
-def _check_skeletons(train: Skeleton, validation: Skeleton) -> None:
-    if train.joints != validation.joints:
-        raise SettingsError(
-            f"training data have skeleton {train.name!r}, validation data {validation.name!r}; "
-            "import both with one skeleton"
-        )

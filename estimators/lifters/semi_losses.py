@@ -4,6 +4,7 @@ Shapes have a time axis of output frames T; B labelled, U unlabelled windows.
 """
 
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from jaxtyping import Float
@@ -14,6 +15,9 @@ from poses.cameras import SCREEN_FIELDS, project_screen
 from poses.kinematics import bone_lengths_m
 from poses.skeleton import Skeleton
 
+LensModel = Literal["brown_conrady", "published", "none"]
+"""How the lens bends: as posemill's datasets are projected (and OpenCV does it), as VideoPose3D's code does it (other
+tangential terms), or not at all."""
 _LENS = ("k1", "k2", "k3", "p1", "p2")
 
 
@@ -109,17 +113,18 @@ def projection_term(
     target_screen: Float[Tensor, "U T J2 2"],
     intrinsics_screen: Float[Tensor, "U 9"],
     shared: SharedJoints,
-    distortion: bool,
+    distortion: LensModel,
 ) -> Tensor:
     """Mean distance on the screen between projected poses and keypoints, over the joints that both have.
 
-    Projection is the published one: x/z and y/z limited to [-1, 1], then the lens, unless `distortion` is off.
+    As published, x/z and y/z are limited to [-1, 1]; then comes the lens.
     """
-    if not distortion:
+    if distortion == "none":
         keep = [0.0 if field in _LENS else 1.0 for field in SCREEN_FIELDS]
         intrinsics_screen = intrinsics_screen * intrinsics_screen.new_tensor(keep)
     chosen = joints_camera_m[..., list(shared.predicted), :]
-    projected = project_screen(chosen, intrinsics_screen[:, None], clamp=True)
+    lens = "published" if distortion == "published" else "brown_conrady"
+    projected = project_screen(chosen, intrinsics_screen[:, None], clamp=True, distortion=lens)
     return mean_distance(projected, target_screen[..., list(shared.target), :])
 
 

@@ -9,7 +9,7 @@ unlabelled windows pass through both in one batch, so BatchNorm sees them togeth
 - bones: mean over bones of |mean length, labelled - mean length, unlabelled|.
 
 The last two join after `warmup_epochs`; until then unlabelled windows are not even passed through. One Adam with
-amsgrad drives both networks. Unlabelled cameras must be known; their lens distortion counts unless `distortion` is off.
+amsgrad drives both networks. Unlabelled cameras must be known, their lens distortion too.
 
 Where we differ: the released projection loss compares joint i of the 3D skeleton with keypoint i, whatever they are,
 which is wrong for detections in COCO order against poses in H36M order. Here joints are compared by name, and joints
@@ -32,6 +32,7 @@ from estimators.lifters.mirroring import mean_of_both, mirror_root
 from estimators.lifters.schedules import ExponentialSchedule, Schedule
 from estimators.lifters.semi_losses import (
     Labelled,
+    LensModel,
     SemiLosses,
     Unlabelled,
     bone_term,
@@ -47,7 +48,7 @@ from poses.skeleton import Skeleton
 
 
 class SemiSupervisedSettings(BaseModel):
-    """How lifter and trajectory model are trained together; the defaults are the published ones."""
+    """How lifter and trajectory model are trained together; the defaults are published, but for the lens formula."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -60,7 +61,10 @@ class SemiSupervisedSettings(BaseModel):
     trajectory_weight: float = Field(default=1.0, ge=0.0)
     projection_weight: float = Field(default=1.0, ge=0.0)
     bone_weight: float = Field(default=1.0, ge=0.0)
-    distortion: bool = Field(default=True, description="project with the lens distortion of the cameras")
+    distortion: LensModel = Field(
+        default="brown_conrady",
+        description="lens of the projection; `published` is VideoPose3D's own formula",
+    )
     predict_batch: int = Field(default=512, ge=1, description="rows per forward pass in predict")
 
 
@@ -188,6 +192,10 @@ class SemiSupervisedTrainer:
             "random": {"dropout": generator_state(self._generator)},
         }
         return pack(**parts), {"steps": self.steps, "epoch": self.epoch}
+
+    def evaluation_state(self) -> dict[str, Tensor]:
+        """Copies of the lifter's weights, which `predict` uses."""
+        return {name: value.detach().clone() for name, value in self.lifter.state_dict().items()}
 
     def load_state_dict(self, tensors: Mapping[str, Tensor], scalars: Mapping[str, Any]) -> None:
         """Continue from `state_dict`'s values; the following steps are those of an uninterrupted run.

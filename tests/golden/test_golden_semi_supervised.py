@@ -49,7 +49,9 @@ def trainer() -> SemiSupervisedTrainer:
     for network in networks:
         shapes = {name: tuple(value.shape) for name, value in network.to_published_state().items()}
         network.from_published_state(rule_a_state(shapes))
-    settings = SemiSupervisedSettings(warmup_epochs=0, batch_norm_momentum=BatchNormMomentum(epochs=STEPS))
+    settings = SemiSupervisedSettings(
+        warmup_epochs=0, batch_norm_momentum=BatchNormMomentum(epochs=STEPS), distortion="published"
+    )
     return SemiSupervisedTrainer(settings, *networks)
 
 

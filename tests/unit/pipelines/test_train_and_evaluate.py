@@ -9,7 +9,7 @@ import pytest
 
 from estimators.errors import CheckpointError
 from estimators.lifters.simple_baseline import SimpleBaselineSettings
-from pipelines import training_run
+from pipelines import lessons, training_run
 from pipelines.errors import PlanMismatchError, SettingsError
 from pipelines.evaluate import EvaluateSettings, run_evaluate
 from pipelines.pose_table import PairsSource, PoseTable, Windows, load_table
@@ -49,14 +49,14 @@ def test_a_killed_run_goes_on_to_the_same_numbers(
     source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = run_train(settings(source), context(tmp_path / "whole"))
-    step = training_run.LifterTrainer.step
+    step = lessons.LifterTrainer.step
 
     def dies_at_ten(self: Any, *arguments: Any) -> float:
         if self.steps == 10:
             raise Killed
         return step(self, *arguments)
 
-    monkeypatch.setattr(training_run.LifterTrainer, "step", dies_at_ten)
+    monkeypatch.setattr(lessons.LifterTrainer, "step", dies_at_ten)
     with pytest.raises(Killed):
         run_train(settings(source), context(tmp_path / "cut"))
     monkeypatch.undo()

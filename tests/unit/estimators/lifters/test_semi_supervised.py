@@ -121,7 +121,7 @@ def test_joints_are_compared_by_name_whatever_their_order() -> None:
     for name in set(ours.joints) & set(coco.joints):
         detections[:, :, coco.index(name)] = projected[:, :, ours.index(name)]
     cameras = CAMERA.expand(3, 9)
-    assert float(projection_term(joints, detections, cameras, shared, distortion=True)) < 1e-6
+    assert float(projection_term(joints, detections, cameras, shared, distortion="published")) < 1e-6
     as_released = (projected - detections).norm(dim=-1).mean()
     assert float(as_released) > 1.0
 
@@ -204,3 +204,20 @@ def test_networks_of_different_windows_are_refused() -> None:
     lifter = build_lifter(SimpleBaselineSettings(width=8), skeleton, seed=0)
     with pytest.raises(LifterInputError, match="lifter sees 1 frames of 17 joints, the trajectory model 9"):
         SemiSupervisedTrainer(SemiSupervisedSettings(), lifter, RootTrajectory(SHAPE, skeleton))
+
+
+def test_the_lens_formulas_differ_and_can_be_left_out() -> None:
+    skeleton = load_skeleton("h36m_17")
+    shared, joints, cameras = shared_joints(skeleton, skeleton), camera_poses(3)[:, :1], CAMERA.expand(3, 9)
+    seen = {
+        "published": project_screen(joints, cameras[:, None], distortion="published"),
+        "brown_conrady": project_screen(joints, cameras[:, None], distortion="brown_conrady"),
+        "none": joints[..., :2] / joints[..., 2:] * CAMERA[:2] + CAMERA[2:4],
+    }
+    for lens, keypoints in seen.items():
+        errors = {
+            other: float(projection_term(joints, keypoints, cameras, shared, distortion=other))
+            for other in seen
+        }
+        assert errors[lens] < 1e-6
+        assert min(value for other, value in errors.items() if other != lens) > 1e-6
