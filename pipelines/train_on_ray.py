@@ -167,6 +167,7 @@ def train_on_ray(
         PosemillError: whatever the run itself found wrong.
     """
     import ray
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
     with _ray(context):
         resources = _resources(settings)
@@ -174,7 +175,8 @@ def train_on_ray(
             if settings.worker_labels:
                 require_node(_NAME, settings.worker_labels, ray.nodes())
             wait_for_room(settings.workers, resources)
-        board: Any = ray.remote(Board).options(num_cpus=0).remote()
+        beside_driver = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+        board: Any = ray.remote(Board).options(num_cpus=0, scheduling_strategy=beside_driver).remote()
         job = ReplicaJob(settings, run_id, context.out_url, context.seed, resources.torch_threads, board)
         with _relayed(board, context.progress):
             failure = _fit(settings, run_id, context, partial(replica, job))
