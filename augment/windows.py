@@ -69,6 +69,12 @@ class WindowShape:
         """(W·T,) -> (W,) True where it is of any frame."""
         return flags if self.frames == 1 else self.windows(flags).any(1)
 
+    def rows_of(self, windows: Int[Tensor, " n"]) -> Int[Tensor, " m"]:
+        """The rows of some windows' frames, by the windows' numbers."""
+        if self.frames == 1:
+            return windows
+        return (windows.unsqueeze(1) * self.frames + torch.arange(self.frames)).flatten()
+
     def anchors(self, rows: int) -> Int[Tensor, " B"]:
         """(W·T,) the row of the output frame of every row's window."""
         first = torch.arange(0, rows, self.frames) + self.output

@@ -119,7 +119,7 @@ class FeedbackLearner:
             rejected["not_selected"] = len(kept) - len(chosen)
         joints = candidates.shape.targets(candidates.drawn.joints_root_m)[chosen]
         keypoints = candidates.windows_screen[chosen]
-        if self.residual is not None and len(chosen) >= 2 and not candidates.shape.temporal:
+        if self.residual is not None and len(chosen) >= 2:
             joints, keypoints = self._refine(
                 self.residual, candidates, chosen, lifter, epoch, real, joints, keypoints, metrics
             )
@@ -184,16 +184,19 @@ class FeedbackLearner:
 
         Ordinary poses stay as they were drawn: bent by the generator they teach less (docs/results.md).
         """
-        settings = self.settings.residual
+        settings, shape = self.settings.residual, candidates.shape
         if self._batches % settings.train_every:
             return joints_root_m, keypoints_screen
-        rows = chosen[: settings.batch_rows]
+        refinable = chosen[: settings.batch_rows]
+        rows = shape.rows_of(refinable)
+        intrinsics = candidates.output(candidates.drawn.intrinsics_screen)[refinable]
         batch = GanBatch(
             joints_camera_m=candidates.drawn.joints_camera_m[rows].to(self.device),
             keypoints_screen=candidates.keypoints_screen[rows].to(self.device),
-            intrinsics_screen=candidates.drawn.intrinsics_screen[rows].to(self.device),
+            intrinsics_screen=intrinsics.to(self.device),
             real_joints_m=real.joints_m.to(self.device),
             real_keypoints_screen=real.keypoints_screen.to(self.device),
+            shape=shape,
         )
         result = residual.gan_step(batch, lifter, epoch)
         metrics.update(result.metrics)
@@ -202,13 +205,14 @@ class FeedbackLearner:
         fakes, root = result.fakes, self.skeleton.root_index
         refined = fakes.keep.cpu()
         if self.settings.wide:
-            refined &= ~candidates.drawn.natural[rows]
+            refined &= ~candidates.output(candidates.drawn.natural)[refinable]
         take = torch.nonzero(refined)[:, 0]
         take = take[: round(settings.share * settings.train_every * len(chosen))]
         joints_root_m, keypoints_screen = joints_root_m.clone(), keypoints_screen.clone()
-        fakes_m = fakes.joints_camera_m.cpu()[take]
-        joints_root_m[take] = fakes_m - fakes_m[:, root].unsqueeze(1)
-        keypoints_screen[take] = fakes.keypoints_screen.cpu()[take]
+        taken = shape.rows_of(take)
+        fakes_m = fakes.joints_camera_m.cpu()[taken]
+        joints_root_m[take] = shape.targets(fakes_m - fakes_m[:, root].unsqueeze(1))
+        keypoints_screen[take] = shape.windows(fakes.keypoints_screen.cpu()[taken])
         return joints_root_m, keypoints_screen
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:

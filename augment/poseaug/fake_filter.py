@@ -6,6 +6,7 @@ from torch import Tensor
 
 from augment.poseaug.settings import Compat, PoseAugSettings
 from augment.validity import BEHIND_CAMERA, NOT_FINITE, OUTSIDE_IMAGE, REASONS
+from augment.windows import WindowShape
 from poses.cameras import project_screen
 
 REJECTION_REASONS = ("", *REASONS)
@@ -54,3 +55,13 @@ def judge_fakes(
         REJECTION_REASONS.index(NOT_FINITE)
     )
     return reason
+
+
+def worst_frame(reason: Int8[Tensor, " B"], shape: WindowShape) -> Int8[Tensor, " W"]:
+    """Codes of poses, or of windows: one bad frame is against the whole, the first reason of any frame counts."""
+    if not shape.temporal:
+        return reason
+    per_window = shape.windows(reason)
+    none = len(REJECTION_REASONS)
+    first = torch.where(per_window == 0, none, per_window).amin(1)
+    return torch.where(first == none, 0, first).to(torch.int8)

@@ -51,11 +51,18 @@ def frozen_estimator(lifter: Lifter, train_mode: bool, generator: torch.Generato
 
 
 def joint_errors_m(
-    lifter: Lifter, keypoints_screen: Float[Tensor, "B J 2"], joints_m: Float[Tensor, "B J 3"]
+    lifter: Lifter, keypoints_screen: Float[Tensor, "B ... J 2"], joints_m: Float[Tensor, "B J 3"]
 ) -> Float[Tensor, "B J"]:
-    """Distance of each predicted joint from its root-relative target."""
+    """Distance of each predicted joint from its root-relative target.
+
+    Args:
+        lifter: The estimator.
+        keypoints_screen: Poses, or the windows (B, T, J, 2) around them that a temporal lifter sees.
+        joints_m: What it should give.
+    """
     root = lifter.skeleton.root_index
-    error = lifter.lift(keypoints_screen) - (joints_m - joints_m[:, root : root + 1])
+    predicted_m = lifter.lift(keypoints_screen).reshape(joints_m.shape)
+    error = predicted_m - (joints_m - joints_m[:, root : root + 1])
     return (error.square().sum(-1) + 1e-12).sqrt()
 
 

@@ -7,7 +7,7 @@ norms are safe unless `compat.unsafe_norms` asks otherwise. All heads are condit
 on the previous step.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from math import pi
 
@@ -23,6 +23,7 @@ from augment.poseaug.geometry import (
     skeleton_tensors,
 )
 from augment.poseaug.settings import GeneratorSettings
+from augment.windows import POSE, WindowShape
 from poses.skeleton import Skeleton
 
 LEAKY_SLOPE = 0.01
@@ -31,25 +32,30 @@ HEADS = ("bone_angle", "bone_length", "rotation", "translation")
 
 @dataclass(frozen=True)
 class Augmented3D:
-    """What the augmentor makes of B source poses.
+    """What the augmentor makes of B source poses, or of the B = W·T frames of W windows.
 
     Args:
         bone_angle_joints_m: (B, J, 3) after the bone angle step, root where the source's was.
         bone_angle_change: (B, K) 1 - cos between old and new direction.
         bone_length_joints_m: (B, J, 3) after the bone length step.
-        bone_length_ratio: (B, G) relative change of each length group.
+        bone_length_ratio: (W, G) relative change of each length group.
         joints_camera_m: (B, J, 3) after the rigid motion: the augmented pose.
-        axis_angle_rad: (B, 3).
-        translation_m: (B, 3) position of the root before the camera.
+        axis_angle_rad: (W, 3).
+        translation_m: (W, 3) position of the root before the camera, in a window's output frame.
     """
 
     bone_angle_joints_m: Float[Tensor, "B J 3"]
     bone_angle_change: Float[Tensor, "B K"]
     bone_length_joints_m: Float[Tensor, "B J 3"]
-    bone_length_ratio: Float[Tensor, "B G"]
+    bone_length_ratio: Float[Tensor, "W G"]
     joints_camera_m: Float[Tensor, "B J 3"]
-    axis_angle_rad: Float[Tensor, "B 3"]
-    translation_m: Float[Tensor, "B 3"]
+    axis_angle_rad: Float[Tensor, "W 3"]
+    translation_m: Float[Tensor, "W 3"]
+
+    def output_frames(self, shape: WindowShape) -> "Augmented3D":
+        """The windows' output frames alone: W poses."""
+        frames = ("bone_angle_joints_m", "bone_angle_change", "bone_length_joints_m", "joints_camera_m")
+        return replace(self, **{name: shape.output_frames(getattr(self, name)) for name in frames})
 
 
 class Head(nn.Module):
@@ -157,28 +163,43 @@ class PoseAugGenerator(nn.Module):
         shape = (rows, len(HEADS), self.settings.noise_size)
         return torch.randn(shape, generator=generator, device=generator.device)
 
-    def forward(self, joints_m: Float[Tensor, "B J 3"], noise: Float[Tensor, "B 4 N"]) -> Augmented3D:
+    def forward(
+        self, joints_m: Float[Tensor, "B J 3"], noise: Float[Tensor, "W 4 N"], shape: WindowShape = POSE
+    ) -> Augmented3D:
         """Augment poses.
+
+        Windows (our addition, the published code has none): all frames get the window's noise; bones are turned frame
+        by frame, as smoothly as the source moves; body, rotation and place are those of the output frame, and the
+        person goes where the source goes, turned with it, with steps that grow with the body.
 
         Args:
             joints_m: Source poses in metres, any root position (it is kept until the rigid motion).
-            noise: As `draw_noise` gives it.
+            noise: As `draw_noise` gives it, for each pose or window.
+            shape: Of the windows.
         """
         root_m = joints_m[:, self.skeleton.root_index : self.skeleton.root_index + 1]
         pose = (joints_m - root_m).flatten(1)
         lengths_m, directions = lengths_and_directions(bones_of(joints_m, self.skeleton), self.safe_norms)
         angle_noise, length_noise, rotation_noise, translation_noise = noise.unbind(1)
-        turned, change = self.bone_angle(torch.cat([pose, angle_noise], 1), directions, self.safe_norms)
+        angle_features = torch.cat([pose, shape.on_frames(angle_noise)], 1)
+        turned, change = self.bone_angle(angle_features, directions, self.safe_norms)
         angle_joints = joints_of(turned * lengths_m, root_m, self.skeleton)
-        ratio = self.bone_length(torch.cat([pose, lengths_m[..., 0], length_noise], 1))
+        pose, lengths = shape.output_frames(pose), shape.output_frames(lengths_m[..., 0])
+        ratio = self.bone_length(torch.cat([pose, lengths, length_noise], 1))
         group = skeleton_tensors(self.skeleton, str(joints_m.device)).group
-        new_lengths_m = lengths_m * (1.0 + ratio.index_select(1, group)).unsqueeze(-1)
+        growth = 1.0 + ratio.index_select(1, group)
+        new_lengths_m = lengths_m * shape.on_frames(growth).unsqueeze(-1)
         length_joints_root = joints_of(turned * new_lengths_m, torch.zeros_like(root_m), self.skeleton)
         axis_angle_rad, translation_m = self.rigid_motion(
             torch.cat([pose, rotation_noise], 1), torch.cat([pose, translation_noise], 1)
         )
-        rotation = rotation_from_axis_angle(axis_angle_rad)
-        placed = length_joints_root @ rotation.transpose(1, 2) + translation_m.unsqueeze(1)
+        rotation = shape.on_frames(rotation_from_axis_angle(axis_angle_rad))
+        moving = length_joints_root
+        if shape.temporal:
+            path_m = root_m - root_m[shape.anchors(len(root_m)).to(root_m.device)]
+            steps = (lengths * growth).sum(1) / lengths.sum(1)
+            moving = length_joints_root + path_m * shape.on_frames(steps)[:, None, None]
+        placed = moving @ rotation.transpose(1, 2) + shape.on_frames(translation_m).unsqueeze(1)
         return Augmented3D(
             bone_angle_joints_m=angle_joints,
             bone_angle_change=change,

@@ -4,6 +4,10 @@ A step: update the augmentor (adversarial, range and feedback losses); at every 
 the 2D discriminator, on this step's fakes through their replay pools; hand out the fakes with a mask of
 those that pass the filters. All state is named tensors and JSON, and resumes bit for bit; all randomness is
 the learner's own.
+
+For a temporal estimator the sources are windows: the augmentor makes whole windows (`PoseAugGenerator.forward`), the
+feedback is the estimator's error on them, the filters refuse them whole; the discriminators go on judging single poses,
+those of the output frames.
 """
 
 from collections.abc import Mapping
@@ -17,7 +21,7 @@ from torch import Tensor, nn
 from augment.errors import AugmentError
 from augment.poseaug.collapse_monitor import CollapseMonitor, CollapseMonitorSettings
 from augment.poseaug.discriminators import BodyPartDiscriminator, ProjectionDiscriminator
-from augment.poseaug.fake_filter import REJECTION_REASONS, judge_fakes, project
+from augment.poseaug.fake_filter import REJECTION_REASONS, judge_fakes, project, worst_frame
 from augment.poseaug.feedback import estimator_feedback, frozen_estimator, joint_errors_m, ramp
 from augment.poseaug.generator import Augmented3D, PoseAugGenerator
 from augment.poseaug.losses import (
@@ -28,6 +32,7 @@ from augment.poseaug.losses import (
 )
 from augment.poseaug.replay_pool import ReplayPool
 from augment.poseaug.settings import PoseAugSettings
+from augment.windows import POSE, WindowShape
 from estimators.checkpoints import load_module_state, pack, unpack
 from estimators.lifters.contract import Lifter
 from estimators.lifters.schedules import LinearPoseAugSchedule
@@ -40,20 +45,22 @@ class GanBatch:
     """One step's data: three independent draws from the source poses, as the released code zips them.
 
     Args:
-        joints_camera_m: Sources to augment, camera frame.
+        joints_camera_m: Sources to augment, camera frame: B poses, or the B = W·T frames of W windows.
         keypoints_screen: Their 2D.
-        intrinsics_screen: Their cameras; augmented poses are seen by the same ones.
+        intrinsics_screen: The poses' or windows' cameras; what is made of them is seen by the same ones.
         real_joints_m: Real poses for the 3D discriminator.
         real_keypoints_screen: Real 2D for the 2D discriminator.
         image_aspect: Height over width of each source's image; None means square.
+        shape: Of the windows.
     """
 
     joints_camera_m: Float[Tensor, "B J 3"]
     keypoints_screen: Float[Tensor, "B J 2"]
-    intrinsics_screen: Float[Tensor, "B 9"]
+    intrinsics_screen: Float[Tensor, "W 9"]
     real_joints_m: Float[Tensor, "R J 3"]
     real_keypoints_screen: Float[Tensor, "S J 2"]
-    image_aspect: Float[Tensor, " B"] | None = None
+    image_aspect: Float[Tensor, " W"] | None = None
+    shape: WindowShape = POSE
 
 
 @dataclass(frozen=True)
@@ -61,16 +68,16 @@ class Fakes:
     """Augmented pairs of one step.
 
     Args:
-        joints_camera_m: (B, J, 3) camera frame.
+        joints_camera_m: (B, J, 3) camera frame: poses, or frame after frame of windows.
         keypoints_screen: (B, J, 2).
-        keep: Which pass the filters.
+        keep: (W,) which poses or windows pass the filters.
         reason: Index into `REJECTION_REASONS`; 0 where kept.
     """
 
     joints_camera_m: Float[Tensor, "B J 3"]
     keypoints_screen: Float[Tensor, "B J 2"]
-    keep: Bool[Tensor, " B"]
-    reason: Int8[Tensor, " B"]
+    keep: Bool[Tensor, " W"]
+    reason: Int8[Tensor, " W"]
 
     def rejected(self) -> dict[str, int]:
         """Number of rejected poses by reason."""
@@ -140,17 +147,17 @@ class PoseAugLearner:
         """
         self._check(batch, epoch)
         self.generator.train()
-        noise = self.generator.draw_noise(len(batch.joints_camera_m), self._noise)
-        augmented = self.generator(batch.joints_camera_m, noise)
-        projected = project(
-            augmented.joints_camera_m, batch.intrinsics_screen, self.settings.compat, clamp=True
-        )
-        metrics = self._update_generator(batch, augmented, projected, lifter, epoch)
+        shape = batch.shape
+        noise = self.generator.draw_noise(len(batch.intrinsics_screen), self._noise)
+        frames = self.generator(batch.joints_camera_m, noise, shape)
+        frames_screen = self._project(batch, frames.joints_camera_m, clamp=True)
+        augmented, projected = frames.output_frames(shape), shape.output_frames(frames_screen)
+        metrics = self._update_generator(batch, augmented, frames, frames_screen, lifter, epoch)
         accuracy: dict[str, float] = {}
         if self.iteration % self.settings.discriminators.every == 0:
             fakes = {"d3d": augmented.bone_angle_joints_m.detach(), "d2d": projected.detach()}
             accuracy = self._update_discriminators(batch, fakes, epoch, metrics)
-        kept = self._judge(batch, augmented.joints_camera_m.detach(), projected.detach())
+        kept = self._judge(batch, frames.joints_camera_m.detach(), frames_screen.detach())
         kept_fraction = float(kept.keep.float().mean())
         metrics |= self.monitor.observe(augmented, accuracy, kept_fraction)
         self.iteration += 1
@@ -192,8 +199,16 @@ class PoseAugLearner:
         return self.settings.learning_rate_discriminators
 
     def _update_generator(
-        self, batch: GanBatch, augmented: Augmented3D, projected: Tensor, lifter: Lifter, epoch: int
+        self,
+        batch: GanBatch,
+        augmented: Augmented3D,
+        frames: Augmented3D,
+        frames_screen: Tensor,
+        lifter: Lifter,
+        epoch: int,
     ) -> dict[str, float]:
+        """`frames` are those of whole windows, `augmented` their output frames; poses on their own are both."""
+        projected = batch.shape.output_frames(frames_screen)
         weights = self.settings.losses
         discriminators = (self.body_part_discriminator, self.projection_discriminator)
         for network in discriminators:
@@ -213,7 +228,7 @@ class PoseAugLearner:
         settings = self.settings.feedback
         with frozen_estimator(lifter, self.settings.compat.train_mode_estimator, self._dropout):
             if settings.kind != "none" and epoch > settings.warmup_epochs:
-                feedback, feedback_metrics = self._feedback(batch, augmented, projected, lifter, epoch)
+                feedback, feedback_metrics = self._feedback(batch, frames, frames_screen, lifter, epoch)
                 loss = loss + feedback
             gradient_norm = self._descend("generator", loss, epoch)
         for network in discriminators:
@@ -229,19 +244,20 @@ class PoseAugLearner:
         }
 
     def _feedback(
-        self, batch: GanBatch, augmented: Augmented3D, projected: Tensor, lifter: Lifter, epoch: int
+        self, batch: GanBatch, frames: Augmented3D, frames_screen: Tensor, lifter: Lifter, epoch: int
     ) -> tuple[Tensor, dict[str, float]]:
-        settings = self.settings.feedback
+        settings, shape = self.settings.feedback, batch.shape
+        augmented = frames.output_frames(shape)
         with torch.no_grad():
-            source_errors = joint_errors_m(lifter, batch.keypoints_screen, batch.joints_camera_m)
-        angle_2d = project(
-            augmented.bone_angle_joints_m, batch.intrinsics_screen, self.settings.compat, clamp=True
-        )
+            source_errors = joint_errors_m(
+                lifter, shape.windows(batch.keypoints_screen), shape.output_frames(batch.joints_camera_m)
+            )
+        angle_2d = self._project(batch, frames.bone_angle_joints_m, clamp=True)
         angle_centre = ramp(
             settings.bone_angle_ratio_start, settings.bone_angle_ratio_end, epoch, settings.ramp_epochs
         )
         angle_loss, angle_ratio = estimator_feedback(
-            joint_errors_m(lifter, angle_2d, augmented.bone_angle_joints_m),
+            joint_errors_m(lifter, shape.windows(angle_2d), augmented.bone_angle_joints_m),
             source_errors,
             self.skeleton,
             settings,
@@ -252,7 +268,7 @@ class PoseAugLearner:
             settings.rigid_motion_ratio_start, settings.rigid_motion_ratio_end, epoch, settings.ramp_epochs
         )
         motion_loss, motion_ratio = estimator_feedback(
-            joint_errors_m(lifter, projected, augmented.joints_camera_m),
+            joint_errors_m(lifter, shape.windows(frames_screen), augmented.joints_camera_m),
             source_errors,
             self.skeleton,
             settings,
@@ -300,11 +316,17 @@ class PoseAugLearner:
     def _judge(self, batch: GanBatch, joints_camera_m: Tensor, projected: Tensor) -> Fakes:
         compat = self.settings.compat
         if not compat.clamp_instead_of_reject:
-            projected = project(joints_camera_m, batch.intrinsics_screen, compat, clamp=False)
-        reason = judge_fakes(joints_camera_m, projected, batch.image_aspect, self.settings)
+            projected = self._project(batch, joints_camera_m, clamp=False)
+        aspect = None if batch.image_aspect is None else batch.shape.on_frames(batch.image_aspect)
+        reason = worst_frame(judge_fakes(joints_camera_m, projected, aspect, self.settings), batch.shape)
         return Fakes(
             joints_camera_m=joints_camera_m, keypoints_screen=projected, keep=reason == 0, reason=reason
         )
+
+    def _project(self, batch: GanBatch, joints_camera_m: Tensor, clamp: bool) -> Tensor:
+        """As the camera of each pose or window sees it."""
+        intrinsics = batch.shape.on_frames(batch.intrinsics_screen)
+        return project(joints_camera_m, intrinsics, self.settings.compat, clamp=clamp)
 
     def _check(self, batch: GanBatch, epoch: int) -> None:
         if epoch < 1:

@@ -1,12 +1,13 @@
 """New limbs for a pose: from other poses, from the normal ranges of motion, and by turning joints in their sockets."""
 
 import math
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
 from augment.wide_base.body_plan import BodyPlan, Limb
-from augment.wide_base.exchange import Exchange, anatomical_axis, bent, hinge
+from augment.wide_base.exchange import Exchange, anatomical_axis
 from augment.wide_base.local_pose import (
     LocalPoses,
     axis_rotation,
@@ -56,7 +57,7 @@ def articulate(
     head_turn = rotation_from_vector(draws.normal("head", 3) * sigma * settings.head_ratio)
     directions[:, plan.head] = rotate(head_turn, directions[:, plan.head])
     for limb in plan.limbs:
-        _turn_limb(directions, limb, draws, settings, sigma_rad)
+        _turn_limb(directions, limb, draws, sigma_rad, exchange)
     _vary_rig(directions, draws, settings, plan)
     return LocalPoses(source.world_from_pelvis, pelvis_from_chest, unit(directions))
 
@@ -138,32 +139,19 @@ def _arm_in_range(limb: Limb, draws: RowDraws) -> tuple[Tensor, Tensor]:
 
 
 def _turn_limb(
-    directions: Tensor, limb: Limb, draws: RowDraws, settings: WideBaseSettings, sigma_rad: Tensor
+    directions: Tensor, limb: Limb, draws: RowDraws, sigma_rad: Tensor, exchange: Exchange
 ) -> None:
     """Turn a limb in its socket and bend its hinge, in place; hinges neither overextend nor fold past the limit."""
     turn = rotation_from_vector(draws.normal(f"turn.{limb.name}", 3) * sigma_rad.unsqueeze(-1))
     upper, lower = rotate(turn, directions[:, limb.upper]), rotate(turn, directions[:, limb.lower])
-    sideways = anatomical_axis(limb).expand(len(upper), 3)
-    bend = draws.normal(f"bend.{limb.name}", 2) * sigma_rad.unsqueeze(-1)
+    sideways = rotate(turn, anatomical_axis(limb).expand(len(upper), 3))
+    bend_rad = draws.normal(f"bend.{limb.name}", 2) * sigma_rad.unsqueeze(-1)
+    hinge = exchange.hinge(upper, lower, sideways)
+    twist = rotation_from_vector(upper * bend_rad[:, :1])
     directions[:, limb.upper] = upper
-    directions[:, limb.lower] = _bend(
-        upper, lower, rotate(turn, sideways), bend[:, 0], bend[:, 1], math.radians(settings.max_flexion_deg)
+    directions[:, limb.lower] = exchange.bent(
+        upper, replace(hinge, axis=rotate(twist, hinge.axis)), bend_rad[:, 1]
     )
-
-
-def _bend(
-    upper: Tensor,
-    lower: Tensor,
-    sideways: Tensor,
-    twist_rad: Tensor,
-    flexion_rad: Tensor,
-    limit_rad: float,
-) -> Tensor:
-    """The lower bone after the bend has changed by `flexion_rad` and its plane has turned by `twist_rad`."""
-    flexion, axis = hinge(upper, lower, sideways)
-    axis = rotate(rotation_from_vector(upper * twist_rad.unsqueeze(-1)), axis)
-    angle = (flexion + flexion_rad).abs().clamp(max=limit_rad)
-    return bent(upper, axis, angle)
 
 
 def _vary_rig(directions: Tensor, draws: RowDraws, settings: WideBaseSettings, plan: BodyPlan) -> None:

@@ -3,9 +3,13 @@
 A pose on its own just takes the new limb. In a window the new limb is the output frame's: the rotation that brings the
 recorded limb of the output frame to it, and the change of the hinge's angle, are applied to the limb of every frame. So
 the limb goes on moving as it was recorded, from another place, and output frames are spread like poses on their own.
+
+A straight limb does not show its hinge's axis. A frame's own axis would jump about where a limb passes through
+straightness, and a change of the bend would make it visible; so in windows the output frame's axis goes along with the
+upper bone, the hinge's angle is signed, and what the lower bone does out of the plane is kept as it is.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Bool, Float
@@ -64,13 +68,34 @@ class Exchange:
         self, own: tuple[Tensor, Tensor], donated: tuple[Tensor, Tensor], sideways: Tensor
     ) -> tuple[Tensor, Tensor]:
         sideways = sideways.expand_as(own[0])
-        flexion, axis = hinge(*own, sideways)
-        new_flexion, new_axis = hinge(*donated, sideways)
-        frame, new_frame = _limb_frame(own[0], axis), _limb_frame(donated[0], new_axis)
-        turn = compose(new_frame, frame[self.anchor].transpose(1, 2))
-        angle = (flexion + new_flexion - flexion[self.anchor]).abs().clamp(max=self.max_flexion_rad)
+        hinge, donor = self.hinge(*own, sideways), hinge_of(*donated, sideways)
+        frame, donor_frame = _limb_frame(own[0], hinge.axis), _limb_frame(donated[0], donor.axis)
+        turn = compose(donor_frame, frame[self.anchor].transpose(1, 2))
         upper = unit(rotate(turn, own[0]))
-        return upper, bent(upper, rotate(turn, axis), angle)
+        turned = replace(hinge, axis=rotate(turn, hinge.axis))
+        return upper, self.bent(upper, turned, donor.flexion_rad - hinge.flexion_rad[self.anchor])
+
+    def hinge(self, upper: Tensor, lower: Tensor, sideways: Tensor) -> "Hinge":
+        """Where the hinges of (B) limbs stand; see `hinge_of`."""
+        own = hinge_of(upper, lower, sideways)
+        if self.anchor is None:
+            return own
+        axis = shortest_turn(upper[self.anchor], upper, own.axis[self.anchor])
+        axis = unit(axis - (axis * upper).sum(-1, keepdim=True) * upper)
+        ahead = (torch.linalg.cross(axis, upper) * lower).sum(-1)
+        along, aside = (upper * lower).sum(-1), (axis * lower).sum(-1)
+        in_plane = (along * along + ahead * ahead).sqrt()
+        flexion_rad = 2.0 * torch.atan(ahead / (in_plane + along).clamp_min(_OPPOSITE))
+        return Hinge(flexion_rad, axis, aside.clamp(-1.0, 1.0))
+
+    def bent(self, upper: Tensor, hinge: "Hinge", flexion_rad: Tensor) -> Float[Tensor, "B 3"]:
+        """The lower bone after its hinge's angle has changed; hinges neither overextend nor fold past the limit."""
+        angle = (hinge.flexion_rad + flexion_rad).abs().clamp(max=self.max_flexion_rad).unsqueeze(-1)
+        lower = upper * torch.cos(angle) + torch.linalg.cross(hinge.axis, upper) * torch.sin(angle)
+        if hinge.aside is None:
+            return lower
+        aside = hinge.aside.unsqueeze(-1)
+        return lower * (1.0 - aside * aside).clamp_min(0.0).sqrt() + hinge.axis * aside
 
 
 def anatomical_axis(limb: Limb) -> Float[Tensor, " 3"]:
@@ -78,8 +103,23 @@ def anatomical_axis(limb: Limb) -> Float[Tensor, " 3"]:
     return torch.tensor([-1.0 if limb.on_chest else 1.0, 0.0, 0.0])
 
 
-def hinge(upper: Tensor, lower: Tensor, sideways: Tensor) -> tuple[Float[Tensor, " B"], Float[Tensor, "B 3"]]:
-    """Angle (radians, 0 when straight) and axis of the hinge between two bones; the axis is square to the upper one.
+@dataclass(frozen=True)
+class Hinge:
+    """Where (B) hinges stand.
+
+    Attributes:
+        flexion_rad: (B,) the angle between the bones, 0 when straight; in windows signed and in the axis' plane.
+        axis: (B, 3) square to the upper bone.
+        aside: (B,) how far the lower bone leaves the plane, as a share of its length; None where it does not.
+    """
+
+    flexion_rad: Float[Tensor, " B"]
+    axis: Float[Tensor, "B 3"]
+    aside: Float[Tensor, " B"] | None = None
+
+
+def hinge_of(upper: Tensor, lower: Tensor, sideways: Tensor) -> Hinge:
+    """The hinges of single poses.
 
     Args:
         upper, lower: (B, 3) unit bones.
@@ -92,13 +132,7 @@ def hinge(upper: Tensor, lower: Tensor, sideways: Tensor) -> tuple[Float[Tensor,
     across = sideways - (sideways * upper).sum(-1, keepdim=True) * upper
     is_bent = (sine / _STRAIGHT_SINE).clamp(max=1.0)
     axis = unit(is_bent * unit(normal) + (1.0 - is_bent) * unit(across))
-    return flexion, unit(axis - (axis * upper).sum(-1, keepdim=True) * upper)
-
-
-def bent(upper: Tensor, axis: Tensor, angle_rad: Float[Tensor, " B"]) -> Float[Tensor, "B 3"]:
-    """The lower bone of a hinge that is bent by an angle about an axis square to the upper bone."""
-    angle = angle_rad.unsqueeze(-1)
-    return upper * torch.cos(angle) + torch.linalg.cross(axis, upper) * torch.sin(angle)
+    return Hinge(flexion, unit(axis - (axis * upper).sum(-1, keepdim=True) * upper))
 
 
 def shortest_turn(start: Tensor, end: Tensor, vectors: Tensor) -> Tensor:

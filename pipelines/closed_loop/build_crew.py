@@ -111,11 +111,6 @@ def build_augmentor(plan: CrewPlan, index: int) -> LoopAugmentor:
             spread = RandomAugmentationSettings.preset(chosen.preset)
             return RandomMember(spread, share, wanted, seed)
         case PoseAugAugmentation() as chosen:
-            if shape.temporal:
-                raise SettingsError(
-                    f"loop.augmentor poseaug makes single poses, and loop.lifter sees {shape.frames} frames at once; "
-                    "choose the augmentor none, random or feedback, or a single-frame lifter"
-                )
             learner = PoseAugLearner(chosen.resolved, source.skeleton, seed, device)
             return PoseAugMember(
                 learner,

@@ -40,8 +40,8 @@ class PoseAugMember:
         device: str = "cpu",
     ) -> None:
         self._learner = learner
-        self._windows = source
-        self._source = source.poses.to(device)
+        self._windows = source.to(device)
+        self._source = self._windows.poses
         self._estimator = EstimatorSnapshot(lifter)
         self._batch_rows = batch_rows
         self._first_round = first_round
@@ -55,6 +55,7 @@ class PoseAugMember:
         self._next_batch = 0
         self._joints_camera_m = self._source.joints_camera_m
         self._keypoints_screen = self._source.keypoints_screen
+        self._person = torch.zeros(0)
         self._orders: tuple[np.ndarray, ...] = ()
         camera_px = self._source.camera_px
         height, width = camera_field(camera_px, "height"), camera_field(camera_px, "width")
@@ -75,14 +76,13 @@ class PoseAugMember:
         for _ in range(n_batches):
             result = self._learner.gan_step(self._gan_batch(self._next_batch), lifter, epoch)
             self._next_batch += 1
-            fakes = result.fakes
+            fakes, shape = result.fakes, self._windows.shape
             keep = torch.zeros_like(fakes.keep) if warming_up else fakes.keep
-            joints = fakes.joints_camera_m[keep]
             root = self._source.skeleton.root_index
+            joints = fakes.joints_camera_m
+            joints = shape.targets(joints - joints[:, root : root + 1])[keep]
             rejected = {} if warming_up else fakes.rejected()
-            chunk.add(
-                joints - joints[:, root : root + 1], fakes.keypoints_screen[keep], rejected, result.metrics
-            )
+            chunk.add(joints, shape.windows(fakes.keypoints_screen)[keep], rejected, result.metrics)
         return chunk.build()
 
     def state(self) -> MemberState:
@@ -104,32 +104,48 @@ class PoseAugMember:
         self._round = round_index
         self._next_batch = 0
         self._estimator.forget()
-        rows = len(self._source)
+        rows = len(self._windows)
         self._orders = tuple(
             shuffled(rows, self._seed, f"poseaug.{purpose}", round_index) for purpose in _PURPOSES
         )
         if self._template is None:
             return
         random = RowRandom(self._seed, "poseaug.bone_length_swap", self._source.sample_id, round_index)
-        uniform = torch.from_numpy(random.uniform(1, stream="person"))[:, 0]
-        self._joints_camera_m = swap_bone_lengths(self._source.joints_camera_m, self._template, uniform)
-        self._keypoints_screen = project(
-            self._joints_camera_m, self._source.intrinsics_screen, self._learner.settings.compat, clamp=True
-        )
+        self._person = torch.from_numpy(random.uniform(1, stream="person"))[:, 0]
+        self._joints_camera_m = swap_bone_lengths(self._source.joints_camera_m, self._template, self._person)
+        self._keypoints_screen = self._project(self._joints_camera_m, self._source.intrinsics_screen)
 
     def _gan_batch(self, batch: int) -> GanBatch:
-        source, real_3d, real_2d = (self._rows(order, batch) for order in self._orders)
+        numbers, real_3d, real_2d = (self._numbers(order, batch) for order in self._orders)
+        source = self._windows.centres(numbers)
+        joints, keypoints = self._joints_camera_m[source], self._keypoints_screen[source]
+        if self._windows.shape.temporal:
+            joints, keypoints = self._frames(numbers)
         return GanBatch(
-            joints_camera_m=self._joints_camera_m[source],
-            keypoints_screen=self._keypoints_screen[source],
+            joints_camera_m=joints,
+            keypoints_screen=keypoints,
             intrinsics_screen=self._source.intrinsics_screen[source],
-            real_joints_m=self._joints_camera_m[real_3d],
-            real_keypoints_screen=self._keypoints_screen[real_2d],
+            real_joints_m=self._joints_camera_m[self._windows.centres(real_3d)],
+            real_keypoints_screen=self._keypoints_screen[self._windows.centres(real_2d)],
             image_aspect=self._aspect[source],
+            shape=self._windows.shape,
         )
 
-    def _rows(self, order: np.ndarray, batch: int) -> Tensor:
-        """Rows of this augmentor's n-th batch of the round; a round longer than one pass begins the order again."""
+    def _frames(self, numbers: np.ndarray) -> tuple[Tensor, Tensor]:
+        """All frames of windows, by one person and before one camera each: those of the output frame."""
+        rows, centres = self._windows.frames(numbers), self._windows.centres(numbers)
+        joints = self._source.joints_camera_m[rows]
+        if self._template is None:
+            return joints, self._source.keypoints_screen[rows]
+        shape = self._windows.shape
+        joints = swap_bone_lengths(joints, self._template, shape.on_frames(self._person[centres]))
+        return joints, self._project(joints, shape.on_frames(self._source.intrinsics_screen[centres]))
+
+    def _project(self, joints_camera_m: Tensor, intrinsics_screen: Tensor) -> Tensor:
+        return project(joints_camera_m, intrinsics_screen, self._learner.settings.compat, clamp=True)
+
+    def _numbers(self, order: np.ndarray, batch: int) -> np.ndarray:
+        """Samples of this augmentor's n-th batch of the round; a round longer than one pass begins the order again."""
         bounds = batch_bounds(len(order), self._batch_rows)
         start, stop = bounds[batch % len(bounds)]
-        return torch.from_numpy(order[start:stop])
+        return order[start:stop]

@@ -89,6 +89,10 @@ class SourceWindows:
         for start in range(0, len(self), step):
             yield np.arange(start, min(start + step, len(self)))
 
+    def to(self, device: str) -> "SourceWindows":
+        """The same samples of poses on a device."""
+        return self if device == "cpu" else SourceWindows(self.poses.to(device), self.shape, self._rows)
+
     def share(self, index: int, of: int) -> "SourceWindows":
         """Every `of`-th sample, from the `index`-th on."""
         if of == 1:
