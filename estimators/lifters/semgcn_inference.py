@@ -45,29 +45,44 @@ class JointOrder:
 
 
 class FoldedConvolution:
-    """A graph convolution, the BatchNorm and the ReLU after it."""
+    """A graph convolution, the BatchNorm and the ReLU after it.
+
+    With one adjacency for all channels the neighbours are mixed before their product with the weights: the same sum in
+    another order, and less to move. `channel_wise` layers mix afterwards, as they must.
+    """
 
     def __init__(self, layer: GraphConvolution, norm: nn.BatchNorm1d | None, order: JointOrder) -> None:
         columns, bias = layer.columns(), layer.bias
+        parts = columns.shape[1] // len(bias)
         if norm is not None:
             scale, shift = _scale_and_shift(norm)
-            parts = columns.shape[1] // len(bias)
             columns, bias = columns * scale.repeat(parts), bias * scale + shift
+        self.bias, self.relu = bias.clone(), norm is not None
         self.columns = columns.clone(memory_format=torch.contiguous_format)
-        self.bias = bias.clone()
-        self.mixing, self.relu = order.mixing(layer.mixing()).contiguous(), norm is not None
+        self.mixing = order.mixing(layer.mixing()).contiguous()
+        self.own_weight = self.weight = self.own = self.neighbours = None
+        if self.mixing.ndim == 2:
+            by_part = self.mixing.unflatten(-1, (-1, parts))
+            self.neighbours = by_part[..., -1].contiguous()
+            self.weight = self.columns[:, -len(bias) :].contiguous()
+            if parts == 2:
+                self.own = by_part[..., 0].diagonal().unsqueeze(1).contiguous()
+                self.own_weight = self.columns[:, : len(bias)].contiguous()
 
     def __call__(self, features: Tensor, parts: Tensor, out: Tensor) -> Tensor:
-        """(b, J, in) -> `out` (b, J, out); `parts` is scratch (b * J, at least P * out, flat)."""
-        rows, joints, _ = features.shape
-        wide = parts[: rows * joints * self.columns.shape[1]].view(rows * joints, -1)
-        torch.mm(features.view(rows * joints, -1), self.columns, out=wide)
-        if self.mixing.ndim == 3:
+        """(b, J, in) -> `out` (b, J, out); `parts` is scratch (b * J * in, or b * J * P * out, flat)."""
+        rows, joints, inputs = features.shape
+        if self.neighbours is None or self.weight is None:
+            wide = parts[: rows * joints * self.columns.shape[1]].view(rows * joints, -1)
+            torch.mm(features.view(rows * joints, inputs), self.columns, out=wide)
             out.copy_(mix(self.mixing, wide.view(rows, joints, -1))).add_(self.bias)
-        else:
-            stacked = wide.view(rows, self.mixing.shape[1], -1)
-            mixing = self.mixing.expand(rows, -1, -1)
-            torch.baddbmm(self.bias.expand_as(out), mixing, stacked, out=out)
+            return out.relu_() if self.relu else out
+        mixed, flat_out = parts[: features.numel()].view(features.shape), out.view(rows * joints, -1)
+        torch.bmm(self.neighbours.expand(rows, -1, -1), features, out=mixed)
+        torch.addmm(self.bias, mixed.view(rows * joints, inputs), self.weight, out=flat_out)
+        if self.own is not None and self.own_weight is not None:
+            torch.mul(features, self.own, out=mixed)
+            flat_out.addmm_(mixed.view(rows * joints, inputs), self.own_weight)
         return out.relu_() if self.relu else out
 
 
