@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from fnmatch import fnmatchcase
 
 from estimators.errors import CheckpointError
+from estimators.lifters.stgcn_graph import PARTITIONS
 from estimators.weights_import.plan import Family, ImportOptions, NetworkPlan, ShapeReader, Shapes
 from estimators.weights_import.repnet_layers import plan_repnet
 
@@ -98,8 +99,15 @@ def _semgcn(read: ShapeReader, _: ImportOptions) -> NetworkPlan:
 def _stgcn(read: ShapeReader, _: ImportOptions) -> NetworkPlan:
     """PoseAug's single-frame ST-GCN: 16 joints outside, 17 in its graph; the graph itself is not in the file."""
     inside = read.of("stgcn.data_bn.weight", 1)[0] // 2
-    settings = {"kind": "stgcn"}
-    return NetworkPlan(settings, inside - 1, 1, read.same_names(), notes=(_SHAPE_ONLY,))
+    channels = [
+        read.of(f"stgcn.st_gcn_networks.{layer}.gcn.conv.weight", 4)[0] // PARTITIONS for layer in range(3)
+    ]
+    wide = read.of("stgcn.st_gcn_pool.0.gcn.conv.weight", 4)[0] // PARTITIONS
+    settings = {"kind": "stgcn", "channels": channels, "part_channels": wide}
+    numbers = PARTITIONS * (
+        channels[0] * channels[1] + channels[1] * channels[2] + wide * (channels[2] + wide)
+    )
+    return NetworkPlan(settings, inside - 1, numbers, read.same_names())
 
 
 def _dual_stream(read: ShapeReader, _: ImportOptions) -> NetworkPlan:

@@ -11,6 +11,7 @@ from jobs import cli
 from pipelines.trained_lifter import load_trained_lifter
 from tests.unit.estimators.weights_import.official_files import torch_file
 from tests.unit.estimators.weights_import.test_importer import small_state
+from tests.unit.pipelines.cases import make_source
 
 
 def main(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
@@ -65,3 +66,19 @@ def test_a_file_that_cannot_be_read(
     (tmp_path / "folder").mkdir()
     assert main(monkeypatch, "import-weights", str(tmp_path / name)) == 2
     assert "CheckpointError" in capsys.readouterr().err
+
+
+def test_an_imported_lifter_is_evaluated(
+    official: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make_source(tmp_path / "source")
+    assert main(monkeypatch, "import-weights", official.name, "--out", "published.safetensors") == 0
+    recipe = {
+        "job": "evaluate", "out": str(tmp_path / "out"), "checkpoint": "published.safetensors",
+        "data": [{"url": str(tmp_path / "source"), "parts": ["source_valid"]}],
+    }  # fmt: skip
+    (tmp_path / "evaluate.yaml").write_text(json.dumps(recipe))
+    assert main(monkeypatch, "run", "evaluate.yaml", "--quiet") == 0, capsys.readouterr().err
+    rows = json.loads((tmp_path / "out" / "evaluation.json").read_text())["rows"]
+    assert rows
+    assert all(row["metrics"]["mpjpe_mm"] > 0 for row in rows)

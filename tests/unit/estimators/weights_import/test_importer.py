@@ -10,8 +10,11 @@ from safetensors.torch import save as safetensors_bytes
 from torch import Tensor
 
 from estimators.errors import CheckpointError
-from estimators.lifters.settings import build_lifter
+from estimators.lifters.dual_stream import DualStreamSettings
+from estimators.lifters.semgcn import SemGCNSettings
+from estimators.lifters.settings import AnyLifterSettings, build_lifter
 from estimators.lifters.simple_baseline import SimpleBaselineSettings
+from estimators.lifters.stgcn import STGCNSettings
 from estimators.lifters.videopose import VideoPoseSettings
 from estimators.weights_import.importer import import_weights
 from estimators.weights_import.plan import ImportOptions
@@ -136,3 +139,37 @@ def test_keypoints_of_another_skeleton_must_be_said() -> None:
     assert imported.report.skeleton == "h36m_17"
     with pytest.raises(CheckpointError, match=r"SimpleBaseline, for which --causal has no meaning"):
         import_weights(torch_file(small_state("mlp")), "x.pth", ImportOptions(causal=True))
+
+
+NETWORKS: dict[str, tuple[AnyLifterSettings, Wrap]] = {
+    "SimpleBaseline": (SimpleBaselineSettings(width=6, stages=1), WRAPPERS["PoseAug"]),
+    "SimpleBaseline, four stages": (SimpleBaselineSettings(width=6, stages=4), WRAPPERS["PoseAug baseline"]),
+    "SemGCN": (SemGCNSettings(channels=6, blocks=2), semgcn_wrapper),
+    "SemGCN, non-local": (SemGCNSettings(channels=6, blocks=3, non_local=True), semgcn_wrapper),
+    "SemGCN, channel-wise": (SemGCNSettings(channels=6, blocks=1, graph="channel_wise"), semgcn_wrapper),
+    "ST-GCN": (STGCNSettings(channels=(4, 6, 8), part_channels=10), WRAPPERS["PoseAug"]),
+    "VideoPose of PoseAug": (VideoPoseSettings(channels=6, kernel_widths=(1, 1)), WRAPPERS["PoseAug"]),
+    "VideoPose3D": (
+        VideoPoseSettings(channels=6, kernel_widths=(3, 3), predict_root=True),
+        videopose3d_wrapper,
+    ),
+    "MotionBERT": (
+        DualStreamSettings(window=9, max_frames=9, features=16, representation=12, layers=2, hidden_ratio=3),
+        WRAPPERS["DataParallel"],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_every_network_comes_back_with_its_settings_and_its_outputs(name: str) -> None:
+    settings, wrap = NETWORKS[name]
+    skeleton = load_skeleton("h36m_17" if name in ("VideoPose3D", "MotionBERT") else "h36m_16")
+    lifter = build_lifter(settings, skeleton, seed=3).eval()
+    state = {key: value.contiguous() for key, value in lifter.to_published_state().items()}
+    imported = import_weights(torch_file(wrap(state), legacy=len(name) % 2 == 0), "official.pth")
+    assert imported.settings.model_copy(update={"dropout": settings.dropout}) == settings
+    assert imported.report.skeleton == skeleton.name
+    shape = (2, lifter.receptive_field, skeleton.n_joints, 2)
+    keypoints = torch.rand(shape, generator=torch.Generator().manual_seed(1))
+    with torch.inference_mode():
+        assert torch.equal(imported.module(keypoints), lifter(keypoints))
