@@ -62,7 +62,8 @@ def main() -> int:
     ledger = Ledger(None if options.results is None else Path(options.results))
     _prepare(folder / "bench")
     for name, group in GROUPS.items():
-        if (not options.only or name in options.only) and name not in ledger.groups:
+        wanted = name in options.only if options.only else group.in_short or not options.short
+        if wanted and name not in ledger.groups:
             ledger.close_group(_group_result(name, group, folder, options))
         if name in ledger.groups:
             print(ledger.groups[name].line(), flush=True)

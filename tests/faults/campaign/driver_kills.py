@@ -20,7 +20,9 @@ def at_every_write(bench: Workbench, draw: random.Random, short: bool) -> Iterat
     for job in JOBS.values():
         points = bench.points(job.name)
         if short:
-            points = _one_of_each_kind(points, draw) if job.name == "augment" else draw.sample(points, 1)
+            points = {"augment": _one_of_each_kind(points, draw), "retry": draw.sample(points, 1)}.get(
+                job.name, []
+            )
         for point in points:
             yield Case(COARSE, f"{job.name}: {point}", partial(_killed_once, bench, job, point, COARSE))
 
@@ -42,10 +44,10 @@ def twice(bench: Workbench, draw: random.Random, short: bool) -> Iterator[Case]:
 
 
 def _one_of_each_kind(points: Sequence[Point], draw: random.Random) -> list[Point]:
-    """One point of every folder and moment."""
-    kinds: dict[tuple[str, str], list[Point]] = {}
+    """One point of every folder, and of the card."""
+    kinds: dict[str, list[Point]] = {}
     for point in points:
-        kinds.setdefault((point.path.split("/")[0], point.when), []).append(point)
+        kinds.setdefault(point.path.split("/")[0], []).append(point)
     return [draw.choice(chosen) for chosen in kinds.values()]
 
 

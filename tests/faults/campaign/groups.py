@@ -9,7 +9,7 @@ from tests.faults.campaign.bad_rows import hanging_rows, raising_rows
 from tests.faults.campaign.cases import Case
 from tests.faults.campaign.damaged_inputs import damaged_inputs
 from tests.faults.campaign.loops import loops
-from tests.faults.campaign.ray_faults import ray_faults
+from tests.faults.campaign.ray_faults import ray_nodes, ray_workers
 from tests.faults.campaign.two_drivers import two_drivers
 from tests.faults.campaign.workbench import Workbench
 
@@ -26,11 +26,13 @@ class Group:
         cases: (workbench, draw, short) -> what to do.
         jobs: Cases at a time; None for what the campaign is given.
         why_not: Why this machine cannot do it, or "".
+        in_short: Whether the short form has it; the others have short tests of their own.
     """
 
     cases: Callable[[Workbench, Random, bool], Iterator[Case]]
     jobs: int | None = None
     why_not: Callable[[], str] = _nothing
+    in_short: bool = True
 
 
 GROUPS = {
@@ -43,6 +45,7 @@ GROUPS = {
     "rows that raise": Group(raising_rows),
     "rows that hang": Group(hanging_rows, jobs=6),  # they wait more than they work
     "S3": Group(s3_faults.s3_faults, why_not=s3_faults.why_not),
-    "Ray": Group(ray_faults, jobs=1),
-    "loops": Group(loops),
+    "Ray workers": Group(ray_workers, in_short=False),  # tests/cluster
+    "Ray nodes": Group(ray_nodes, in_short=False),
+    "loops": Group(loops, in_short=False),  # tests/faults/test_loop_killed.py
 }

@@ -40,9 +40,29 @@ _IMPORT_POINTS, _AUGMENT_POINTS = 6, 4
 """Writes of a unit, before and after: no fewer in any unit."""
 
 
-def ray_faults(bench: Workbench, draw: random.Random, short: bool) -> Iterator[Case]:
+def ray_workers(bench: Workbench, draw: random.Random, short: bool) -> Iterator[Case]:
     """One cluster for all: to start it and its workers costs more than the faults do."""
-    yield Case("Ray", "all", partial(_on_cluster, bench, draw.getrandbits(32), short), timeout_s=1500.0)
+    scenarios: list[Scenario] = [partial(_kill_at_writes, job="augment", count=1 if short else 8)]
+    if not short:
+        scenarios += [partial(_kill_at_writes, job="import", count=4), partial(_kill_at_random, count=6)]
+        scenarios.append(_crash_and_hang)
+    yield _on_one_cluster(bench, draw, "workers", scenarios)
+
+
+def ray_nodes(bench: Workbench, draw: random.Random, short: bool) -> Iterator[Case]:
+    """As above, with drivers on the cluster that are killed."""
+    jobs = ("augment",) if short else ("augment", "chain", "import")
+    scenarios: list[Scenario] = [partial(_lose_node, job=job) for job in jobs]
+    n_drivers = 0 if short else 2
+    scenarios += [partial(_kill_driver, number=number) for number in range(n_drivers)]
+    yield _on_one_cluster(bench, draw, "nodes", scenarios, n_drivers)
+
+
+def _on_one_cluster(
+    bench: Workbench, draw: random.Random, what: str, scenarios: "list[Scenario]", n_drivers: int = 0
+) -> Case:
+    work = partial(_on_cluster, bench, draw.getrandbits(32), scenarios, n_drivers)
+    return Case("Ray", what, work, injected=len(scenarios), timeout_s=1500.0)
 
 
 @dataclass
@@ -61,6 +81,9 @@ class Stand:
         for below in ("marks", "pids"):
             (folder / below).mkdir(parents=True)
         return folder
+
+
+Scenario = Callable[[Stand], Sequence[Verdict]]
 
 
 def pool(planted: Planted | None = None, address: str | None = None, retry: RetryPolicy = _RETRY) -> Any:
@@ -84,39 +107,24 @@ def everything(bench: Workbench, out: Path, job: str) -> list[str]:
     return same_rows(out, bench.reference("import" if job == "import" else "retry"))
 
 
-def _on_cluster(bench: Workbench, seed: int, short: bool, folder: Path) -> Sequence[Verdict]:
-    """Everything on one cluster; a scenario that breaks costs its own faults only."""
-    draw = random.Random(seed)
-    drivers = [] if short else [_WaitingDriver(bench, folder / f"driver{number}") for number in range(2)]
+def _on_cluster(
+    bench: Workbench, seed: int, scenarios: "Sequence[Scenario]", n_drivers: int, folder: Path
+) -> Sequence[Verdict]:
+    """One after the other; a scenario that breaks costs its own faults only."""
+    drivers = [_WaitingDriver(bench, folder / f"driver{number}") for number in range(n_drivers)]
     verdicts: list[Verdict] = []
     with _cluster() as cluster:
-        stand = Stand(bench, folder, cluster, draw, drivers)
-        for scenario, injected in _scenarios(short):
+        stand = Stand(bench, folder, cluster, random.Random(seed), drivers)
+        for scenario in scenarios:
             start_s = time.monotonic()
             try:
                 made = scenario(stand)
             except Exception:
                 name = getattr(scenario, "func", scenario).__name__
-                made = [Verdict("Ray", name, injected, 0, traceback.format_exc()[-1500:])]
+                made = [Verdict("Ray", name, 1, 0, traceback.format_exc()[-1500:])]
             each_s = (time.monotonic() - start_s) / len(made)
             verdicts += [Verdict(**(vars(one) | {"seconds": each_s})) for one in made]
     return verdicts
-
-
-def _scenarios(short: bool) -> list[tuple[Callable[[Stand], Sequence[Verdict]], int]]:
-    if short:
-        return [
-            (partial(_kill_at_writes, job="augment", count=1), 1),
-            (partial(_lose_node, job="augment"), 1),
-        ]
-    return [
-        (partial(_kill_at_writes, job="import", count=4), 4),
-        (partial(_kill_at_writes, job="augment", count=8), 8),
-        (partial(_kill_at_random, count=6), 6),
-        (_crash_and_hang, 3),
-        *((partial(_kill_driver, number=number), 1) for number in range(2)),
-        *((partial(_lose_node, job=job), 1) for job in ("augment", "chain", "import")),
-    ]
 
 
 @contextmanager
