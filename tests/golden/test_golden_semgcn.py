@@ -13,7 +13,7 @@ from estimators.lifters.semgcn import SemGCNLifter, SemGCNSettings
 from estimators.lifters.trainer import LifterTrainer, LifterTrainerSettings
 from poses.skeleton import load_skeleton
 from tests.golden.weight_rules import rule_a_state
-from tests.shared_data import golden_path, shared_path
+from tests.shared_data import golden_path
 
 TOLERANCE = 1e-4
 TOLERANCE_FLOAT64 = 1e-9
@@ -37,7 +37,7 @@ def shapes_of(state: dict[str, torch.Tensor]) -> dict[str, tuple[int, ...]]:
 
 
 def published_shapes(name: str) -> dict[str, tuple[int, ...]]:
-    keys = json.loads(shared_path("golden", "keys", f"{name}.json").read_text())["keys"]
+    keys = json.loads(golden_path(f"keys/{name}.json").read_text())["keys"]
     return {key: tuple(entry["shape"]) for key, entry in keys.items()}
 
 

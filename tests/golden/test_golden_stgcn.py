@@ -14,7 +14,7 @@ from estimators.lifters.stgcn import STGCNLifter, STGCNSettings
 from estimators.lifters.stgcn_graph import body_graph
 from poses.skeleton import load_skeleton
 from tests.golden.weight_rules import rule_a_state
-from tests.shared_data import shared_path
+from tests.shared_data import golden_path
 
 SKELETON = load_skeleton("h36m_16")
 DISTANCE = [1, 2, 3, 4, 2, 3, 4, 0, 1, 2, 3, 2, 3, 4, 2, 3, 4]
@@ -101,7 +101,7 @@ def published_lifter() -> STGCNLifter:
 
 
 def test_names_shapes_and_size_are_the_published_ones() -> None:
-    keys = json.loads(shared_path("golden", "keys", "poseaug_stgcn.json").read_text())["keys"]
+    keys = json.loads(golden_path("keys/poseaug_stgcn.json").read_text())["keys"]
     lifter = STGCNLifter(STGCNSettings(), SKELETON)
     got = {name: tuple(value.shape) for name, value in lifter.to_published_state().items()}
     assert got == {key: tuple(entry["shape"]) for key, entry in keys.items()}
