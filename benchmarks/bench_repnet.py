@@ -40,7 +40,8 @@ class PlainTrainer:
         """One step of each, critic first."""
         self.steps += 1
         with torch.no_grad():
-            fake, _ = self.lifter.network(keypoints_flat)
+            shared = self.lifter.shared
+            fake = self.lifter.pose(keypoints_flat if shared is None else shared(keypoints_flat))
         real_mean, fake_mean = self.critic(poses_flat).mean(), self.critic(fake).mean()
         mixed = (mixing * poses_flat + (1 - mixing) * fake).requires_grad_()
         (slopes,) = torch.autograd.grad(self.critic(mixed).sum(), mixed, create_graph=True)

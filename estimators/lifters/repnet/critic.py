@@ -89,8 +89,8 @@ class KinematicChainCritic(nn.Module):
         """Gradient of the poses from that of the scores; psi = B^T B gives 2 B dpsi, symmetrised."""
         at_joined = self.joined.pull_back(nodes.joined, gradient, learn)
         split = nodes.pose[-1].shape[1]
-        at_pose = self.pose.pull_back(nodes.pose, at_joined[:, :split].contiguous(), learn)
-        at_chain = self.chain.pull_back(nodes.chain, at_joined[:, split:].contiguous(), learn)
+        at_pose = self.pose.pull_back(nodes.pose, at_joined[:, :split], learn)
+        at_chain = self.chain.pull_back(nodes.chain, at_joined[:, split:], learn)
         at_psi = at_chain.view(len(at_chain), self.matrix.shape[1], -1)
         at_bones = nodes.bones @ (at_psi + at_psi.transpose(1, 2))
         return at_pose + (at_bones @ self.matrix.t()).flatten(1)

@@ -46,15 +46,11 @@ class DensePath(nn.Module):
         super().__init__()
         self.shapes = tuple(shapes)
         self.slope = slope
-        self.layers = nn.ModuleList(nn.Linear(shape.inputs, shape.outputs) for shape in shapes)
+        self.linears = tuple(nn.Linear(shape.inputs, shape.outputs) for shape in shapes)
+        self.layers = nn.ModuleList(self.linears)
         for layer in self.linears:
             nn.init.xavier_uniform_(layer.weight)
             nn.init.zeros_(layer.bias)
-
-    @property
-    def linears(self) -> list[nn.Linear]:
-        """The layers, typed."""
-        return [layer for layer in self.layers if isinstance(layer, nn.Linear)]
 
     def forward(self, values: Tensor) -> Tensor:
         """Output of the last layer."""
@@ -64,7 +60,7 @@ class DensePath(nn.Module):
         """The input and the output of every layer."""
         nodes = [values]
         for layer, shape in zip(self.linears, self.shapes, strict=True):
-            hidden = layer(nodes[-1])
+            hidden = nn.functional.linear(nodes[-1], layer.weight, layer.bias)
             if shape.skip is not None:
                 hidden.add_(nodes[shape.skip])
             if shape.is_activated:
@@ -118,7 +114,7 @@ class DensePath(nn.Module):
     def _through_activation(self, change: Tensor, output: Tensor, shape: LayerShape) -> Tensor:
         if not shape.is_activated:
             return change
-        return torch.ops.aten.leaky_relu_backward(change, output, self.slope, True)
+        return torch.ops.aten.leaky_relu_backward.default(change, output, self.slope, True)
 
 
 def learn_nothing(layer: nn.Linear, delta: Tensor, values: Tensor) -> None:

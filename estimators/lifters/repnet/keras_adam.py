@@ -6,13 +6,12 @@ soon as its gradient is known keeps the gradient in the processor's cache: it is
 whole.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.optim.adam import adam
 
 from estimators.errors import CheckpointError
 
@@ -21,7 +20,6 @@ from estimators.errors import CheckpointError
 class _Moments:
     mean: Tensor
     square: Tensor
-    step: Tensor
 
 
 class KerasAdam:
@@ -36,42 +34,41 @@ class KerasAdam:
     def __init__(self, module: nn.Module, betas: tuple[float, float], epsilon: float) -> None:
         self._betas, self._epsilon = betas, epsilon
         self._parameters = dict(module.named_parameters())
+        self._step = torch.zeros((), device=next(module.parameters()).device)
         self._moments: dict[Tensor, _Moments] = {
             parameter: _Moments(
                 torch.zeros_like(parameter, requires_grad=False),
                 torch.zeros_like(parameter, requires_grad=False),
-                torch.zeros((), dtype=torch.float32, device=parameter.device),
             )
             for parameter in self._parameters.values()
         }
         self.steps = 0
-        self._rate = 0.0
+        self._rate, self._epsilon_now = 0.0, epsilon
 
     def begin_step(self, learning_rate: float) -> None:
         """Say that the next updates, one per parameter, belong to the next step."""
         self.steps += 1
+        self._step.fill_(self.steps)
         self._rate = learning_rate
+        self._epsilon_now = self._epsilon / (1.0 - self._betas[1] ** self.steps) ** 0.5
 
-    def update(self, parameters: Sequence[Tensor], gradients: Sequence[Tensor]) -> None:
-        """Update some parameters, each once in a step."""
-        moments = [self._moments[parameter] for parameter in parameters]
-        for moment in moments:
-            moment.step.fill_(self.steps - 1)
-        correction = (1.0 - self._betas[1] ** self.steps) ** 0.5
-        adam(
-            [*parameters],
-            list(gradients),
+    def update(self, *pairs: tuple[Tensor, Tensor]) -> None:
+        """Update some parameters, each once in a step, from (parameter, gradient)."""
+        moments = [self._moments[parameter] for parameter, _ in pairs]
+        # What torch.optim.Adam(fused=True) calls; its wrapper costs more than a small layer's update.
+        torch.ops.aten._fused_adam_.default(
+            [parameter for parameter, _ in pairs],
+            [gradient for _, gradient in pairs],
             [moment.mean for moment in moments],
             [moment.square for moment in moments],
             [],
-            [moment.step for moment in moments],
-            fused=True,
-            amsgrad=False,
+            [self._step] * len(moments),
+            lr=self._rate,
             beta1=self._betas[0],
             beta2=self._betas[1],
-            lr=self._rate,
             weight_decay=0.0,
-            eps=self._epsilon / correction,
+            eps=self._epsilon_now,
+            amsgrad=False,
             maximize=False,
         )
 

@@ -251,7 +251,8 @@ class RepNetTrainer:
             if shape not in self._scratch:
                 self._scratch[shape] = torch.empty(shape, device=self._device)
             weight = torch.mm(delta.t(), values, out=self._scratch[shape])
-            adam.update([layer.weight, layer.bias], [weight, delta[:biased_rows].sum(0)])
+            biased = delta if biased_rows is None else delta[:biased_rows]
+            adam.update((layer.weight, weight), (layer.bias, biased.sum(0)))
 
         return learn
 
