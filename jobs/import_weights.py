@@ -76,7 +76,11 @@ def import_weights_file(
     if dry_run:
         return ImportOutcome(report, None, "dry run")
     target = out or _named_after(source)
-    metadata = {"step": imported.report.facts.get("step"), "origin": imported.report.origin}
+    metadata = {
+        "step": imported.report.facts.get("step"),
+        "selected_on": imported.report.selected_on,
+        "origin": imported.report.origin,
+    }
     content = _lifter_file(imported, metadata)
     return ImportOutcome(report, target, _write(target, content))
 

@@ -13,6 +13,9 @@ from estimators.weights_import.plan import Family, ImportOptions, NetworkPlan, S
 from estimators.weights_import.repnet_layers import plan_repnet
 
 _COCO_JOINTS, _ONE_PLACE = 17, 3
+_BEST_ON_TEST = (
+    "the scripts of SemGCN and PoseAug keep the epoch that is best on the test split; the file says so"
+)
 _SHAPE_ONLY = "dropout is no part of a weight file: training goes on with the lifter's default"
 
 
@@ -27,7 +30,8 @@ def _simple_baseline(read: ShapeReader, _: ImportOptions) -> NetworkPlan:
     stages = read.count("linear_stages.", ".w1.weight")
     settings = {"kind": "simple_baseline", "width": width, "stages": stages}
     numbers = width * (inputs + outputs + 2 * stages * width)
-    return NetworkPlan(settings, inputs // 2, numbers, read.same_names(), notes=(_SHAPE_ONLY,))
+    notes = (_SHAPE_ONLY, _BEST_ON_TEST)
+    return NetworkPlan(settings, inputs // 2, numbers, read.same_names(), notes=notes, selected_on="test")
 
 
 def _videopose(read: ShapeReader, options: ImportOptions) -> NetworkPlan:
@@ -69,7 +73,13 @@ def _videopose(read: ShapeReader, options: ImportOptions) -> NetworkPlan:
             "where the 2D joints are another skeleton's, name it with --keypoints"
         )
     settings["predict_root"] = outputs == 3 * joints
-    return NetworkPlan(settings, joints, numbers, read.same_names(), notes=tuple(notes))
+    selected_on = "unknown"
+    if not settings["predict_root"]:  # PoseAug's
+        selected_on = "test"
+        notes.append(_BEST_ON_TEST)
+    return NetworkPlan(
+        settings, joints, numbers, read.same_names(), notes=tuple(notes), selected_on=selected_on
+    )
 
 
 _NON_LOCAL = re.compile(r"\.(nonlocal_?|non_local|graph_nonlocal|graph_non_local)\.")
@@ -93,7 +103,8 @@ def _semgcn(read: ShapeReader, _: ImportOptions) -> NetworkPlan:
         "graph": "shared" if learned == 1 else "channel_wise",
         "non_local": any(".nonlocal." in name for name in names.values()),
     }
-    return NetworkPlan(settings, joints, 4 * blocks * channels**2, names)
+    numbers = 4 * blocks * channels**2
+    return NetworkPlan(settings, joints, numbers, names, notes=(_BEST_ON_TEST,), selected_on="test")
 
 
 def _stgcn(read: ShapeReader, _: ImportOptions) -> NetworkPlan:
@@ -107,7 +118,8 @@ def _stgcn(read: ShapeReader, _: ImportOptions) -> NetworkPlan:
     numbers = PARTITIONS * (
         channels[0] * channels[1] + channels[1] * channels[2] + wide * (channels[2] + wide)
     )
-    return NetworkPlan(settings, inside - 1, numbers, read.same_names())
+    notes = (_BEST_ON_TEST,)
+    return NetworkPlan(settings, inside - 1, numbers, read.same_names(), notes=notes, selected_on="test")
 
 
 def _dual_stream(read: ShapeReader, _: ImportOptions) -> NetworkPlan:

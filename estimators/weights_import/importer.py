@@ -38,6 +38,7 @@ class ImportReport:
         key: The wrapper's entry that was taken; "" for a bare state dict.
         facts: What the wrapper tells: epoch, step, error...
         parameters: Numbers that training changes.
+        selected_on: As `NetworkPlan`.
         mapped: Key in the file -> key in the published layout.
         filled: Keys that the file lacks and that were set to zero (batch counters).
         untrained: Keys that the file lacks and that keep fresh weights, because the user said so.
@@ -57,6 +58,7 @@ class ImportReport:
     facts: Mapping[str, Any]
     parameters: int
     mapped: Mapping[str, str]
+    selected_on: str = "unknown"
     filled: tuple[str, ...] = ()
     untrained: tuple[str, ...] = ()
     ignored: tuple[str, ...] = ()
@@ -129,6 +131,7 @@ def import_weights(data: bytes, where: str, options: ImportOptions | None = None
         facts=found.facts,
         parameters=sum(parameter.numel() for parameter in module.parameters()),
         mapped=dict(plan.names),
+        selected_on=plan.selected_on,
         filled=filled,
         untrained=plan.untrained,
         ignored=(*found.ignored, *plan.ignored),

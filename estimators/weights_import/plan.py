@@ -46,6 +46,8 @@ class NetworkPlan:
         ignored: Tensors that are left out, each with why.
         notes: What a reader should know about these weights.
         untrained: Keys of the published layout that the file does not have and that keep fresh weights.
+        selected_on: What the published script chose the checkpoint on: 'test' where it keeps the best epoch on the test
+            split, as a lifter's file then says.
         is_trajectory: It gives the root's place instead of a pose (`estimators.lifters.trajectory`).
     """
 
@@ -56,6 +58,7 @@ class NetworkPlan:
     ignored: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     untrained: tuple[str, ...] = ()
+    selected_on: str = "unknown"
     is_trajectory: bool = False
 
 

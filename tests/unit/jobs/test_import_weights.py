@@ -41,6 +41,7 @@ def test_a_file_becomes_a_lifter_with_its_origin(
     assert "written: ckpt_best.lifter.safetensors" in told
     lifter = load_trained_lifter("ckpt_best.lifter.safetensors")
     assert torch.equal(lifter.module.state_dict()["w1.weight"], small_state("mlp")["w1.weight"])
+    assert lifter.metadata["selected_on"] == "test"
     origin = lifter.metadata["origin"]
     assert (origin["file"], origin["facts"], origin["mapped"]) == ("ckpt_best.pth.tar", {"epoch": 49}, 51)
     assert main(monkeypatch, "import-weights", official.name, "--json") == 0

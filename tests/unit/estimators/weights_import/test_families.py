@@ -48,6 +48,8 @@ def test_official_checkpoints(name: str, settings: dict[str, Any], joints: int) 
     assert plan.settings == settings
     assert plan.joints == joints
     assert plan.names == {key: key for key in shapes}
+    from_test = name.startswith(("semgcn", "mlp", "poseaug"))
+    assert plan.selected_on == ("test" if from_test else "unknown")
     assert plan.is_trajectory == name.endswith("traj")
     assert 0.4 < plan.least_numbers / sum(_product(shape) for shape in shapes.values()) < 1
     assert recognise(shapes, "x.pth", ImportOptions(kind=family.kind))[1] == plan
