@@ -1,0 +1,67 @@
+"""The table of docs/lifters.md from a `lifters` run, finished or not:
+`python -m benchmarks.lifter_results DIR [--write]`.
+
+A row is one lifter trained one way; its columns are the tests of docs/results.md."""
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.results import PLAIN, PROTOCOL, ROWS, Errors, measure
+
+ARMS = ("source only", "wide random", "default")
+DOCUMENT = Path(__file__).resolve().parents[1] / "docs" / "lifters.md"
+MARK = "<!-- measured: everything below is written by `python -m benchmarks.lifter_results DIR --write` -->"
+
+
+def lifter_and_arm(variant: str) -> tuple[str, str]:
+    """`semgcn, wide random` is lifter `semgcn` under the arm `wide random`."""
+    lifter, _, arm = variant.rpartition(", ")
+    return lifter, arm
+
+
+def target_mean(errors: dict[tuple[str, str], float]) -> float:
+    """Mean MPJPE in mm over the target rows, each of the same weight."""
+    return float(np.mean([value for (part, _), value in errors.items() if part.startswith("target")]))
+
+
+def table(errors: Errors) -> str:
+    """The lifters in Markdown, arm by arm; seeds are averaged."""
+    tests = [f"{part.replace('_', ' ')}{'' if rig == PLAIN else ', 3DHP-like'}" for part, rig in ROWS]
+    lines = [
+        f"MPJPE in mm ({PROTOCOL}). Change: of the target mean against the same lifter's `source only`.",
+        "",
+        f"| lifter | trained with | {' | '.join(tests)} | target mean | change |",
+        "|---" * (len(tests) + 4) + "|",
+    ]
+    for lifter in dict.fromkeys(lifter_and_arm(name)[0] for name in errors):
+        alone = errors.get(f"{lifter}, {ARMS[0]}")
+        for arm in ARMS:
+            seeds = errors.get(f"{lifter}, {arm}")
+            if seeds is None:
+                continue
+            cells = [f"{np.mean([one[row] for one in seeds.values()]):.1f}" for row in ROWS]
+            mean = float(np.mean([target_mean(one) for one in seeds.values()]))
+            change = ""
+            if alone is not None and arm != ARMS[0]:
+                change = f"{mean / np.mean([target_mean(one) for one in alone.values()]) - 1.0:+.1%}"
+            lines.append(f"| {lifter} | {arm} | {' | '.join(cells)} | {mean:.1f} | {change} |")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Print the table; with `--write` put it into docs/lifters.md too."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("folder", type=Path, help="what `posemill run lifters` was given as out")
+    parser.add_argument("--write", action="store_true", help="write the table into docs/lifters.md")
+    arguments = parser.parse_args()
+    text = table(measure(arguments.folder))
+    print(text)
+    if arguments.write:
+        head = DOCUMENT.read_text().split(MARK)[0].rstrip()
+        DOCUMENT.write_text(f"{head}\n\n{MARK}\n\n{text}\n")
+
+
+if __name__ == "__main__":
+    main()
