@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from estimators.lifters.batch_norm import BatchNormMomentum
+from estimators.lifters.contract import Lifter
 from estimators.lifters.semi_losses import Labelled, Unlabelled
 from estimators.lifters.semi_supervised import SemiSupervisedSettings, SemiSupervisedTrainer
 from estimators.lifters.trajectory import RootTrajectory
@@ -65,7 +66,7 @@ def batches(golden) -> tuple[Labelled, Unlabelled]:
     )
 
 
-def checksums(network: VideoPoseLifter | RootTrajectory, keys: list[str]) -> np.ndarray:
+def checksums(network: Lifter | RootTrajectory, keys: list[str]) -> np.ndarray:
     state = network.to_published_state()
     return np.asarray(
         [[float(state[key].double().sum()), float(state[key].double().square().sum())] for key in keys]

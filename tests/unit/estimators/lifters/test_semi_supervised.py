@@ -8,7 +8,7 @@ import torch
 from estimators.errors import CheckpointError, LifterInputError
 from estimators.lifters.batch_norm import BatchNormMomentum
 from estimators.lifters.mirroring import mirror_intrinsics, mirror_root
-from estimators.lifters.semi_losses import Labelled, Unlabelled, projection_term, shared_joints
+from estimators.lifters.semi_losses import Labelled, LensModel, Unlabelled, projection_term, shared_joints
 from estimators.lifters.semi_supervised import SemiSupervisedSettings, SemiSupervisedTrainer
 from estimators.lifters.settings import build_lifter
 from estimators.lifters.simple_baseline import SimpleBaselineSettings
@@ -83,9 +83,10 @@ def test_learns_to_place_poses_without_their_3d() -> None:
 def test_resumes_bit_for_bit() -> None:
     labelled, unlabelled = batches()
     whole, first = trainer_of(), trainer_of()
+    losses = []
     for epoch in range(4):
         whole.begin_epoch(epoch)
-        last = whole.step(labelled, unlabelled)
+        losses.append(whole.step(labelled, unlabelled))
     for epoch in range(2):
         first.begin_epoch(epoch)
         first.step(labelled, unlabelled)
@@ -94,8 +95,7 @@ def test_resumes_bit_for_bit() -> None:
     resumed.load_state_dict(tensors, scalars)
     for epoch in range(2, 4):
         resumed.begin_epoch(epoch)
-        again = resumed.step(labelled, unlabelled)
-    assert again == last
+        assert resumed.step(labelled, unlabelled) == losses[epoch]
     for name, value in whole.state_dict()[0].items():
         assert torch.equal(value, resumed.state_dict()[0][name]), name
 
@@ -209,7 +209,7 @@ def test_networks_of_different_windows_are_refused() -> None:
 def test_the_lens_formulas_differ_and_can_be_left_out() -> None:
     skeleton = load_skeleton("h36m_17")
     shared, joints, cameras = shared_joints(skeleton, skeleton), camera_poses(3)[:, :1], CAMERA.expand(3, 9)
-    seen = {
+    seen: dict[LensModel, torch.Tensor] = {
         "published": project_screen(joints, cameras[:, None], distortion="published"),
         "brown_conrady": project_screen(joints, cameras[:, None], distortion="brown_conrady"),
         "none": joints[..., :2] / joints[..., 2:] * CAMERA[:2] + CAMERA[2:4],
