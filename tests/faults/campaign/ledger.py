@@ -121,7 +121,7 @@ class Ledger:
         """How long it took."""
         groups = self.groups.values()
         wall_s, cpu_s = sum(group.wall_s for group in groups), sum(group.cpu_s for group in groups)
-        return f"{wall_s / 60:.0f} minutes of wall time and {cpu_s / 60:.0f} of CPU time on a machine of {cores} cores"
+        return f"{wall_s / 60:.1f} minutes of wall time and {cpu_s / 60:.1f} of CPU time on a machine of {cores} cores"
 
 
 def write_table(page: Path, ledger: Ledger, cores: int) -> None:
@@ -132,6 +132,6 @@ def write_table(page: Path, ledger: Ledger, cores: int) -> None:
     day = time.strftime("%Y-%m-%d", time.gmtime())
     made = (
         f"`make faults WRITE=--write`, {day}: {ledger.words(cores)}, beside whatever else it did. Seconds are those of"
-        " the cases, two at a time; a case is the disturbed run, the run after it and the comparison."
+        " the cases, some at a time; a case is the disturbed run, the run after it and the comparison."
     )
     page.write_text(f"{before}{BEGIN}\n{made}\n\n{ledger.table()}\n{END}{after}")
