@@ -15,7 +15,9 @@ from pipelines import train_unpaired
 from pipelines.errors import PlanMismatchError, SettingsError
 from pipelines.evaluate import EvaluateSettings, run_evaluate
 from pipelines.mass_augment import AugmentSettings, run_augment
+from pipelines.plan import Unit
 from pipelines.pose_table import PairsSource
+from pipelines.stage_chain import RowRange
 from pipelines.stages.pose_critic import CAMERA, PLAUSIBILITY, REPROJECTION, PoseCritic
 from pipelines.train_unpaired import TrainUnpairedSettings, run_train_unpaired
 from pipelines.trained_lifter import load_trained_lifter
@@ -211,3 +213,12 @@ def test_other_skeletons_are_refused_by_name(source: Path, trained: Path) -> Non
         critic.check_skeleton(load_skeleton("coco_17"))
     with pytest.raises(CheckpointError, match="'coco_17'"):
         load_trained_lifter(str(trained / "lifter.safetensors")).check_skeleton(load_skeleton("coco_17"))
+
+
+def test_a_link_of_a_chain_gives_the_same_columns(source: Path, trained: Path) -> None:
+    batch = Dataset.open(str(source)).read_pairs().take(np.arange(5))
+    link = PoseCritic(str(trained / "critic.safetensors"))
+    link.setup()
+    passed = link.transform(Unit("one", "augment", {}, rows=5), RowRange(0, 5), batch)
+    np.testing.assert_array_equal(passed.extra[CAMERA], link.judged(batch).extra[CAMERA])
+    np.testing.assert_array_equal(passed.sample_id, batch.sample_id)

@@ -17,6 +17,7 @@ from estimators.lifters.repnet.settings import (
 )
 from estimators.lifters.repnet.torso import align_to_torso
 from estimators.lifters.repnet.trainer import RepNetTrainer
+from estimators.lifters.trainer import LifterTrainer, LifterTrainerSettings
 from poses.errors import PoseShapeError
 from poses.rotations import axis_angle_to_matrix
 from poses.skeleton import load_skeleton
@@ -195,3 +196,17 @@ def test_regression_of_the_code_preset() -> None:
 def wave(*shape: int) -> torch.Tensor:
     """Made-up numbers that no random generator's version changes."""
     return torch.sin(1.7 * torch.arange(math.prod(shape)) + 0.3).view(*shape)
+
+
+def test_it_can_be_trained_with_pairs_too() -> None:
+    """As the estimator of a loop, through camera and rotation; its size is then that of the pairs."""
+    lifter = build_repnet(RepNetSettings(width=32), SKELETON, seed=1)
+    trainer = LifterTrainer(LifterTrainerSettings(learning_rate=1e-3), lifter)
+    keypoints, joints = 0.3 * random(64, 16, 2), 0.3 * random(64, 16, 3, seed=2)
+    joints = joints - joints[:, :1]
+    losses = [trainer.step(keypoints, joints) for _ in range(40)]
+    assert losses[-1] < 0.9 * losses[0]
+    still = torch.zeros(2, 16, 2, requires_grad=True)
+    lifter(still).sum().backward()
+    assert still.grad is not None
+    assert bool(torch.isfinite(still.grad).all())
