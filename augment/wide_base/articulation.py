@@ -18,6 +18,7 @@ from augment.wide_base.local_pose import (
 )
 from augment.wide_base.row_draws import RowDraws
 from augment.wide_base.settings import WideBaseSettings
+from augment.windows import WindowShape
 
 _DOWN = (0.0, -1.0, 0.0)
 _MEAN_LEVEL_INVERSE = 2.0
@@ -31,7 +32,6 @@ def articulate(
     settings: WideBaseSettings,
     plan: BodyPlan,
     level: Tensor,
-    anchor: Tensor | None = None,
 ) -> LocalPoses:
     """New articulation of every source pose; orientation in the world is left alone.
 
@@ -41,11 +41,12 @@ def articulate(
     Args:
         source: (B) the poses to start from.
         library: (M) poses whose limbs may be taken.
-        level: (B,) how far each pose is bent, 0 to 1: scales joint rotations and the chances of other limbs.
-        anchor: (B,) the row of the output frame of every row's window; None for poses on their own.
+        draws: Their random numbers; they know the windows.
+        level: (W,) how far each pose or window is bent, 0 to 1: scales joint rotations and the chances of other limbs.
     """
     pelvis_from_chest, directions = source.pelvis_from_chest, source.directions.clone()
-    exchange = Exchange(anchor, math.radians(settings.max_flexion_deg))
+    exchange = Exchange(draws.shape, math.radians(settings.max_flexion_deg))
+    on_frames, draws = draws.shape.on_frames, draws.once
     pelvis_from_chest = _cross_over(
         pelvis_from_chest, directions, library, draws, settings, plan, level, exchange
     )
@@ -53,12 +54,12 @@ def articulate(
     sigma_rad = math.radians(settings.articulation_max_deg) * level
     sigma = sigma_rad.unsqueeze(-1)
     chest_turn = rotation_from_vector(draws.normal("chest", 3) * sigma * settings.chest_ratio)
-    pelvis_from_chest = compose(pelvis_from_chest, chest_turn)
+    pelvis_from_chest = compose(pelvis_from_chest, on_frames(chest_turn))
     head_turn = rotation_from_vector(draws.normal("head", 3) * sigma * settings.head_ratio)
-    directions[:, plan.head] = rotate(head_turn, directions[:, plan.head])
+    directions[:, plan.head] = rotate(on_frames(head_turn), directions[:, plan.head])
     for limb in plan.limbs:
         _turn_limb(directions, limb, draws, sigma_rad, exchange)
-    _vary_rig(directions, draws, settings, plan)
+    _vary_rig(directions, draws, settings, plan, exchange.shape)
     return LocalPoses(source.world_from_pelvis, pelvis_from_chest, unit(directions))
 
 
@@ -142,10 +143,11 @@ def _turn_limb(
     directions: Tensor, limb: Limb, draws: RowDraws, sigma_rad: Tensor, exchange: Exchange
 ) -> None:
     """Turn a limb in its socket and bend its hinge, in place; hinges neither overextend nor fold past the limit."""
-    turn = rotation_from_vector(draws.normal(f"turn.{limb.name}", 3) * sigma_rad.unsqueeze(-1))
+    on_frames = exchange.shape.on_frames
+    turn = on_frames(rotation_from_vector(draws.normal(f"turn.{limb.name}", 3) * sigma_rad.unsqueeze(-1)))
     upper, lower = rotate(turn, directions[:, limb.upper]), rotate(turn, directions[:, limb.lower])
     sideways = rotate(turn, anatomical_axis(limb).expand(len(upper), 3))
-    bend_rad = draws.normal(f"bend.{limb.name}", 2) * sigma_rad.unsqueeze(-1)
+    bend_rad = on_frames(draws.normal(f"bend.{limb.name}", 2) * sigma_rad.unsqueeze(-1))
     hinge = exchange.hinge(upper, lower, sideways)
     twist = rotation_from_vector(upper * bend_rad[:, :1])
     directions[:, limb.upper] = upper
@@ -154,7 +156,9 @@ def _turn_limb(
     )
 
 
-def _vary_rig(directions: Tensor, draws: RowDraws, settings: WideBaseSettings, plan: BodyPlan) -> None:
+def _vary_rig(
+    directions: Tensor, draws: RowDraws, settings: WideBaseSettings, plan: BodyPlan, shape: WindowShape
+) -> None:
     """Turn the structural bones a little, left and right alike, in place."""
     if settings.rig_sigma_deg == 0.0:
         return
@@ -162,8 +166,8 @@ def _vary_rig(directions: Tensor, draws: RowDraws, settings: WideBaseSettings, p
     for name, (right, left) in (("hips", plan.hips), ("clavicles", plan.clavicles)):
         vector = draws.normal(f"rig.{name}", 3) * sigma
         mirrored = vector * torch.tensor([1.0, -1.0, -1.0])
-        directions[:, right] = rotate(rotation_from_vector(vector), directions[:, right])
-        directions[:, left] = rotate(rotation_from_vector(mirrored), directions[:, left])
+        directions[:, right] = rotate(shape.on_frames(rotation_from_vector(vector)), directions[:, right])
+        directions[:, left] = rotate(shape.on_frames(rotation_from_vector(mirrored)), directions[:, left])
     for bone in plan.axial:
         vector = draws.normal(f"rig.axial.{bone}", 3) * sigma * torch.tensor([1.0, 1.0, 0.3])
-        directions[:, bone] = rotate(rotation_from_vector(vector), directions[:, bone])
+        directions[:, bone] = rotate(shape.on_frames(rotation_from_vector(vector)), directions[:, bone])

@@ -96,25 +96,25 @@ def draw_base(
         odds: Probabilities of the bins of tilt, articulation, focal length and scale; the feedback moves them.
         motion: Of windows, in the sources' world axes, mirrored where they are; None for poses on their own.
     """
-    natural = draws.chance("natural", settings.natural_share)
+    on_frames, once = draws.shape.on_frames, draws.once
+    natural = once.chance("natural", settings.natural_share)
     bins = FactorBins(odds, settings, natural)
-    level = bins.articulation_level(draws)
-    anchor = None if motion is None else motion.anchor
-    local = articulate(source, library.poses, draws, settings, plan, level, anchor)
-    yaw, turn = _draw_turns(draws, settings, bins.tilt(draws))
-    oriented = compose(yaw, compose(turn, local.world_from_pelvis))
-    lengths_m = _draw_lengths_m(library, draws, settings, plan)
+    level = bins.articulation_level(once)
+    local = articulate(source, library.poses, draws, settings, plan, level)
+    yaw, turn = _draw_turns(once, settings, bins.tilt(once))
+    oriented = compose(on_frames(yaw), compose(on_frames(turn), local.world_from_pelvis))
+    lengths_m = _draw_lengths_m(library, once, settings, plan)
     joints_world_m = to_world(
-        LocalPoses(oriented, local.pelvis_from_chest, local.directions), lengths_m, plan
+        LocalPoses(oriented, local.pelvis_from_chest, local.directions), on_frames(lengths_m), plan
     )
     share = torch.where(natural, settings.natural_source_view_share, settings.source_view_share)
-    own_view = draws.chance("view.source", share)
-    placed = _place(
-        joints_world_m, draws, bins.focal_screen(draws), bins.scale(draws), settings, natural, bins.chosen
-    )
+    own_view = on_frames(once.chance("view.source", share))
+    focal_screen, scale = bins.focal_screen(once), bins.scale(once)
+    placed = _place(joints_world_m, draws, focal_screen, scale, settings, natural, bins.chosen)
     if motion is None:
         return _seen_by_source(placed.poses, joints_world_m, views, own_view)
-    path_m = rotate(compose(yaw, turn), motion.path_m * (lengths_m.sum(1) / motion.size_m).unsqueeze(-1))
+    growth = on_frames(lengths_m.sum(1)) / motion.size_m
+    path_m = rotate(on_frames(compose(yaw, turn)), motion.path_m * growth.unsqueeze(-1))
     poses, views = _on_the_move(placed, views, path_m)
     return _seen_by_source(poses, joints_world_m, views, own_view)
 
@@ -199,13 +199,15 @@ def _place(
     bins: dict[str, Tensor],
 ) -> "_Placed":
     """See the poses from a drawn view, the root put where its projection has the drawn place and scale."""
+    on_frames, draws = draws.shape.on_frames, draws.once
     pitch = math.radians(1.0) * (
         settings.camera_pitch_mean_deg + settings.camera_pitch_sigma_deg * draws.normal("view.pitch")[:, 0]
     )
     roll = math.radians(settings.camera_roll_sigma_deg) * draws.normal("view.roll")[:, 0]
     level = torch.tensor([[1.0, 0.0, 0.0], [0.0, -1.0, 0.0], [0.0, 0.0, -1.0]]).expand(len(pitch), 3, 3)
     camera_from_world = compose(axis_rotation(2, roll), compose(axis_rotation(0, pitch), level))
-    joints_root_m = rotate(camera_from_world.unsqueeze(1), joints_world_m)
+    camera_of_frames = on_frames(camera_from_world)
+    joints_root_m = rotate(camera_of_frames.unsqueeze(1), joints_world_m)
     depth_m = focal_screen / scale
     centre = draws.normal("view.centre", 2) * settings.centre_sigma
     position = draws.normal("place.position", 2) * settings.position_sigma
@@ -213,8 +215,13 @@ def _place(
     root_camera_m = torch.cat([across_m, depth_m.unsqueeze(-1)], -1)
     focal = focal_screen.unsqueeze(-1).expand(-1, 2)
     intrinsics = torch.cat([focal, centre, torch.zeros(len(pitch), 5)], -1)
-    nowhere = torch.zeros(len(pitch), dtype=torch.bool)
     poses = DrawnPoses(
-        joints_root_m, root_camera_m, intrinsics, camera_from_world[:, :, 1], nowhere, natural, bins
+        joints_root_m,
+        on_frames(root_camera_m),
+        on_frames(intrinsics),
+        camera_of_frames[:, :, 1],
+        torch.zeros(len(joints_root_m), dtype=torch.bool),
+        on_frames(natural),
+        {name: on_frames(chosen) for name, chosen in bins.items()},
     )
-    return _Placed(poses, camera_from_world)
+    return _Placed(poses, camera_of_frames)

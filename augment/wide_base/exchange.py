@@ -17,6 +17,7 @@ from torch import Tensor
 
 from augment.wide_base.body_plan import Limb
 from augment.wide_base.local_pose import compose, rotate, unit
+from augment.windows import WindowShape
 
 _STRAIGHT_SINE = 0.17
 """Below this sine of the bend a limb counts as straight and its hinge axis comes from anatomy."""
@@ -29,58 +30,64 @@ class Exchange:
     """How limbs are exchanged.
 
     Attributes:
-        anchor: (B,) the row of the output frame of every row's window; None for poses on their own.
-        max_flexion_rad: Of a hinge in motion.
+        shape: Of the windows; what is taken and given comes once per window, W rows, what is there in B = W·T rows.
+        max_flexion_rad: Of a hinge.
     """
 
-    anchor: Tensor | None
+    shape: WindowShape
     max_flexion_rad: float
 
-    def frames(self, taken: Bool[Tensor, " B"], donated: Tensor, own: Tensor) -> Float[Tensor, "B 3 3"]:
+    def frames(self, taken: Bool[Tensor, " W"], donated: Tensor, own: Tensor) -> Float[Tensor, "B 3 3"]:
         """Rotations (of the chest against the pelvis), exchanged where `taken`."""
-        if self.anchor is not None:
-            donated = compose(compose(donated, own[self.anchor].transpose(1, 2)), own)
-        return torch.where(taken[:, None, None], donated, own)
+        shape = self.shape
+        if shape.temporal:
+            turn = compose(donated, shape.output_frames(own).transpose(1, 2))
+            donated = compose(shape.on_frames(turn), own)
+        return torch.where(shape.on_frames(taken)[:, None, None], donated, own)
 
-    def bones(self, taken: Bool[Tensor, " B"], donated: Tensor, own: Tensor) -> Float[Tensor, "B n 3"]:
+    def bones(self, taken: Bool[Tensor, " W"], donated: Tensor, own: Tensor) -> Float[Tensor, "B n 3"]:
         """Directions of single bones, exchanged where `taken`."""
-        if self.anchor is not None:
-            donated = unit(shortest_turn(own[self.anchor], donated, own))
-        return torch.where(taken[:, None, None], donated, own)
+        shape = self.shape
+        if shape.temporal:
+            start = shape.on_frames(shape.output_frames(own))
+            donated = unit(shortest_turn(start, shape.on_frames(donated), own))
+        return torch.where(shape.on_frames(taken)[:, None, None], donated, own)
 
     def limb(
         self,
         directions: Float[Tensor, "B K 3"],
         limb: Limb,
-        taken: Bool[Tensor, " B"],
-        upper: Float[Tensor, "B 3"],
-        lower: Float[Tensor, "B 3"],
+        taken: Bool[Tensor, " W"],
+        upper: Float[Tensor, "W 3"],
+        lower: Float[Tensor, "W 3"],
     ) -> None:
         """Give both bones of a limb new directions where `taken`, in place."""
-        if self.anchor is not None:
+        if self.shape.temporal:
             own = directions[:, limb.upper], directions[:, limb.lower]
             upper, lower = self._in_motion(own, (upper, lower), anatomical_axis(limb))
-        taken = taken[:, None]
+        taken = self.shape.on_frames(taken)[:, None]
         directions[:, limb.upper] = torch.where(taken, upper, directions[:, limb.upper])
         directions[:, limb.lower] = torch.where(taken, lower, directions[:, limb.lower])
 
     def _in_motion(
         self, own: tuple[Tensor, Tensor], donated: tuple[Tensor, Tensor], sideways: Tensor
     ) -> tuple[Tensor, Tensor]:
-        sideways = sideways.expand_as(own[0])
-        hinge, donor = self.hinge(*own, sideways), hinge_of(*donated, sideways)
-        frame, donor_frame = _limb_frame(own[0], hinge.axis), _limb_frame(donated[0], donor.axis)
-        turn = compose(donor_frame, frame[self.anchor].transpose(1, 2))
+        once, on_frames = self.shape.output_frames, self.shape.on_frames
+        hinge = self.hinge(*own, sideways.expand_as(own[0]))
+        donor = hinge_of(*donated, sideways.expand_as(donated[0]))
+        frame, donor_frame = _limb_frame(once(own[0]), once(hinge.axis)), _limb_frame(donated[0], donor.axis)
+        turn = on_frames(compose(donor_frame, frame.transpose(1, 2)))
         upper = unit(rotate(turn, own[0]))
         turned = replace(hinge, axis=rotate(turn, hinge.axis))
-        return upper, self.bent(upper, turned, donor.flexion_rad - hinge.flexion_rad[self.anchor])
+        return upper, self.bent(upper, turned, on_frames(donor.flexion_rad - once(hinge.flexion_rad)))
 
     def hinge(self, upper: Tensor, lower: Tensor, sideways: Tensor) -> "Hinge":
         """Where the hinges of (B) limbs stand; see `hinge_of`."""
-        own = hinge_of(upper, lower, sideways)
-        if self.anchor is None:
+        once, on_frames = self.shape.output_frames, self.shape.on_frames
+        own = hinge_of(once(upper), once(lower), once(sideways))
+        if not self.shape.temporal:
             return own
-        axis = shortest_turn(upper[self.anchor], upper, own.axis[self.anchor])
+        axis = shortest_turn(on_frames(once(upper)), upper, on_frames(own.axis))
         axis = unit(axis - (axis * upper).sum(-1, keepdim=True) * upper)
         ahead = (torch.linalg.cross(axis, upper) * lower).sum(-1)
         along, aside = (upper * lower).sum(-1), (axis * lower).sum(-1)

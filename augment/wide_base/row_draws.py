@@ -18,7 +18,12 @@ class RowDraws:
     """
 
     def __init__(self, random: RowRandom, shape: WindowShape = POSE) -> None:
-        self._random, self._shape = random, shape
+        self._random, self.shape = random, shape
+
+    @property
+    def once(self) -> "RowDraws":
+        """The same draws, one row per window: for what is the same in all of its frames."""
+        return RowDraws(self._random) if self.shape.temporal else self
 
     def uniform(
         self, name: str, columns: int = 1, low: float = 0.0, high: float = 1.0
@@ -31,7 +36,7 @@ class RowDraws:
         return self._on_rows(self._random.normal(columns, stream=name))
 
     def _on_rows(self, numbers: np.ndarray) -> Tensor:
-        return self._shape.on_frames(torch.from_numpy(numbers))
+        return self.shape.on_frames(torch.from_numpy(numbers))
 
     def chance(self, name: str, share: float | Tensor) -> Tensor:
         """(B,) True with probability `share`, one number or one per row."""
