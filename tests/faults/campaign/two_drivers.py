@@ -87,7 +87,11 @@ def _race(bench: Workbench, job: Job, seed: int, folder: Path) -> Sequence[Verdi
 
     def driver(number: int) -> None:
         Watch(_dawdle(seed + number)).install()
-        bench.run(job, str(out), folder / "marks")
+        begun_s = time.monotonic()
+        try:
+            bench.run(job, str(out), folder / "marks")
+        finally:
+            (folder / f"worked-{number}").write_text(f"{begun_s} {time.monotonic()}")
 
     statuses = _started(folder, [partial(driver, 0), partial(driver, 1)])
     problems = [
@@ -98,7 +102,14 @@ def _race(bench: Workbench, job: Job, seed: int, folder: Path) -> Sequence[Verdi
     if statuses == [0, 0] or not problems:
         bench.run(job, str(out), folder / "marks")
         problems += same_dataset(out, bench.reference(job.name))
-    return [Verdict(SAME, f"{job.name}: seed {seed}", 1, 1, "; ".join(problems))]
+    return [Verdict(SAME, f"{job.name}: seed {seed}", 1, int(_met(folder)), "; ".join(problems))]
+
+
+def _met(folder: Path) -> bool:
+    """Whether both drivers were at work at the same time, for longer than either waited at a write."""
+    times = [path.read_text().split() for path in folder.glob("worked-*")]
+    together_s = min(float(ended) for _, ended in times) - max(float(begun) for begun, _ in times)
+    return len(times) == 2 and together_s > _LONGEST_S
 
 
 def _two_plans(bench: Workbench, seed: int, folder: Path) -> Sequence[Verdict]:
