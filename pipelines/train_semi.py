@@ -80,7 +80,7 @@ class SemiSupervisedLesson:
         document = {
             **metadata,
             "kind": _KIND,
-            "trajectory": self._shape.model_dump(mode="json"),
+            "lifter": self._shape.model_dump(mode="json"),
             "skeleton": self._skeleton.to_dict(),
         }
         weights = self._trainer.trajectory.state_dict()
@@ -161,7 +161,7 @@ def _trajectory_shape(semi: SemiSupervisedTraining, settings: TrainSettings) -> 
 
 
 def load_trained_trajectory(url: str, device: str = "cpu") -> RootTrajectory:
-    """Read a trajectory model, in evaluation mode.
+    """Read a trajectory model that `train` kept or `posemill import-weights` made, in evaluation mode.
 
     Raises:
         CheckpointError: if there is no such file, or it holds none.
@@ -173,7 +173,7 @@ def load_trained_trajectory(url: str, device: str = "cpu") -> RootTrajectory:
             f"{url}: holds {document.get('kind', 'something else')!r}, wanted a trajectory model; give the "
             f"`{TRAJECTORY_FILE}` of a semi-supervised train job"
         )
-    shape = VideoPoseSettings.model_validate(document["trajectory"])
+    shape = VideoPoseSettings.model_validate(document["lifter"])
     network = RootTrajectory(shape, Skeleton.from_dict(document["skeleton"]))
     load_module_state(network, checkpoint.tensors, url)
     return network.to(device).eval()

@@ -17,7 +17,7 @@ from estimators.checkpoints import load_module_state, pack, unpack
 from estimators.data_parallel import Replicas
 from estimators.dropout import set_dropout_generator
 from estimators.errors import CheckpointError, LifterInputError
-from estimators.lifters.batch_norm import BatchNormMomentum, set_momentum
+from estimators.lifters.batch_norm import BatchNormMomentum, check_training_rows, set_momentum
 from estimators.lifters.contract import Lifter
 from estimators.lifters.losses import LossName, loss_per_sample
 from estimators.lifters.mirroring import mean_of_both
@@ -116,12 +116,14 @@ class LifterTrainer:
             The loss before the step.
 
         Raises:
-            LifterInputError: if input and target do not fit, or the loss is not finite.
+            LifterInputError: if input and target do not fit, there are too few rows, or the loss is not finite.
         """
         self.lifter.train()
         self._seed_replica()
         temporal = joints_root_m.ndim == 4 and self.lifter.receptive_field > 1
         whole = temporal and joints_root_m.shape[1] == keypoints_screen.shape[1]
+        if self._replicas is None:
+            check_training_rows(self.lifter, keypoints_screen, 1 if whole else self.lifter.receptive_field)
         with self._autocast():
             outputs = self.lifter(keypoints_screen, "sequence" if whole else "loss")
         loss = self._loss(outputs.to(joints_root_m.dtype), joints_root_m, weight)

@@ -7,6 +7,7 @@ import torch
 
 from estimators.checkpoints import checkpoint_from_bytes, checkpoint_to_bytes
 from estimators.errors import CheckpointError, LifterInputError
+from estimators.lifters.dual_stream import DualStreamSettings
 from estimators.lifters.schedules import CosineSchedule, ExponentialSchedule, LinearPoseAugSchedule
 from estimators.lifters.settings import build_lifter
 from estimators.lifters.simple_baseline import SimpleBaselineSettings
@@ -146,3 +147,21 @@ def test_schedules() -> None:
     assert ExponentialSchedule().factor(99_999, 0) == 1.0
     assert ExponentialSchedule().factor(100_000, 0) == 0.96
     assert ExponentialSchedule(decay=0.95, period=1, unit="epoch").factor(5, 2) == pytest.approx(0.95**2)
+
+
+@pytest.mark.parametrize("rows", [0, 1])
+def test_too_few_rows_for_batch_norm_are_refused_in_words(rows: int) -> None:
+    trainer = trainer_of()
+    with pytest.raises(
+        LifterInputError, match=rf"got {rows} sample\(s\) of 1 output frame\(s\), wanted at least 2"
+    ):
+        trainer.step(torch.zeros(rows, 16, 2), torch.zeros(rows, 16, 3))
+    assert trainer.steps == 0
+
+
+def test_networks_without_batch_norm_learn_from_one_row_but_not_from_none() -> None:
+    settings = DualStreamSettings(window=1, features=8, representation=8, layers=1, heads=2)
+    trainer = LifterTrainer(LifterTrainerSettings(), build_lifter(settings, SKELETON, seed=0))
+    trainer.step(torch.zeros(1, 16, 2), torch.zeros(1, 16, 3))
+    with pytest.raises(LifterInputError, match="wanted at least 1 in all"):
+        trainer.step(torch.zeros(0, 16, 2), torch.zeros(0, 16, 3))
