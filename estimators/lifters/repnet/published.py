@@ -21,7 +21,7 @@ from estimators.lifters.repnet.lifter import RepNetLifter
 from poses.errors import SkeletonError
 from poses.skeleton import Skeleton
 
-GENERATOR_LAYERS, LIFTER_LAYERS, CRITIC_LAYERS = 9, 14, 9
+LIFTER_LAYERS, CRITIC_LAYERS = 14, 9
 _NAME = re.compile(r"^(?:.*/)?dense(?:_(\d+))?/(kernel|bias)(?::0)?$")
 
 State = Mapping[str, Tensor | np.ndarray]
@@ -46,10 +46,11 @@ def lifter_from_published(lifter: RepNetLifter, state: State) -> None:
         shape. SkeletonError: if the skeleton lacks a published joint.
     """
     kernels = _in_creation_order(state)
-    if len(kernels) not in (LIFTER_LAYERS, LIFTER_LAYERS + CRITIC_LAYERS):
+    wanted = len(_lifter_linears(lifter))
+    if len(kernels) not in (wanted, wanted + CRITIC_LAYERS):
         raise CheckpointError(
-            f"RepNet wants the {LIFTER_LAYERS} dense layers of generator and camera "
-            f"(or {LIFTER_LAYERS + CRITIC_LAYERS} with the critic), got {len(kernels)}; give a file of all of them, "
+            f"RepNet wants the {wanted} dense layers of generator and camera "
+            f"(or {wanted + CRITIC_LAYERS} with the critic), got {len(kernels)}; give a file of all of them, "
             "or load a generator alone with generator_from_published"
         )
     _read(_lifter_linears(lifter), _lifter_orders(lifter), kernels)
@@ -62,12 +63,13 @@ def generator_from_published(lifter: RepNetLifter, state: State) -> None:
         CheckpointError: as `lifter_from_published`.
     """
     kernels = _in_creation_order(state)
-    if len(kernels) < GENERATOR_LAYERS:
+    wanted = _generator_layers(lifter)
+    if len(kernels) < wanted:
         raise CheckpointError(
-            f"RepNet's generator wants {GENERATOR_LAYERS} dense layers, got {len(kernels)}; "
+            f"RepNet's generator wants {wanted} dense layers, got {len(kernels)}; "
             "the file is of another network"
         )
-    linears = _lifter_linears(lifter)[:GENERATOR_LAYERS]
+    linears = _lifter_linears(lifter)[:wanted]
     _read(linears, _lifter_orders(lifter), kernels)
 
 
@@ -99,6 +101,11 @@ def _lifter_linears(lifter: RepNetLifter) -> list[nn.Linear]:
     return [*lifter.shared.linears, *lifter.pose.linears, *lifter.camera.path.linears]
 
 
+def _generator_layers(lifter: RepNetLifter) -> int:
+    """Layers before those of the camera alone."""
+    return len(_lifter_linears(lifter)) - len(lifter.camera.path.linears)
+
+
 def _critic_linears(critic: KinematicChainCritic) -> list[nn.Linear]:
     if critic.settings.chain == "skeleton" or critic.matrix.shape[1] != len(PUBLISHED_CHAIN):
         raise CheckpointError(
@@ -123,7 +130,7 @@ def _published_order(skeleton: Skeleton, dimensions: int) -> np.ndarray:
 def _lifter_orders(lifter: RepNetLifter) -> tuple[_Orders, _Orders]:
     """(layer -> order of its inputs, layer -> order of its outputs) where joints are concerned."""
     skeleton = lifter.skeleton
-    return {0: _published_order(skeleton, 2)}, {GENERATOR_LAYERS - 1: _published_order(skeleton, 3)}
+    return {0: _published_order(skeleton, 2)}, {_generator_layers(lifter) - 1: _published_order(skeleton, 3)}
 
 
 def _critic_orders(critic: KinematicChainCritic) -> tuple[_Orders, _Orders]:

@@ -273,6 +273,17 @@ def test_published_layout_goes_there_and_back() -> None:
     assert torch.equal(other_critic(poses), critic(poses))
 
 
+def test_other_numbers_of_blocks_go_there_and_back() -> None:
+    lifters = [
+        RepNetLifter(RepNetSettings(width=8, pose_blocks=1, camera_blocks=3), SKELETON) for _ in range(2)
+    ]
+    state = lifter_to_published(lifters[0])
+    assert state["dense_6/kernel"].shape == (8, 48)
+    lifters[1].from_published_state(state)
+    keypoints = random(3, 16, 2)
+    assert torch.equal(lifters[0](keypoints), lifters[1](keypoints))
+
+
 def test_old_keras_names_and_a_generator_alone() -> None:
     lifter = RepNetLifter(RepNetSettings(width=12), SKELETON)
     state = list(lifter_to_published(lifter).values())
