@@ -9,6 +9,7 @@ from estimators.lifters.contract import Lifter
 from estimators.lifters.dual_stream import motionbert, motionbert_lite
 from estimators.lifters.settings import build_lifter
 from estimators.lifters.simple_baseline import SimpleBaselineSettings
+from estimators.lifters.trajectory import RootTrajectory
 from estimators.lifters.videopose import VideoPoseSettings
 from poses.skeleton import load_skeleton
 from tests.shared_data import golden_path
@@ -46,3 +47,12 @@ def test_names_shapes_and_parameter_counts(name: str, settings, skeleton: str) -
         got = {key: tuple(value.shape) for key, value in lifter.to_published_state().items()}
     assert got == keys
     assert sum(value.numel() for value in lifter.parameters()) == parameters
+
+
+def test_the_trajectory_model_of_243_frames() -> None:
+    keys, parameters = published("videopose3d_243f_traj")
+    with torch.device("meta"):
+        network = RootTrajectory(videopose3d(3, 3, 3, 3, 3), load_skeleton("h36m_17"))
+        got = {key: tuple(value.shape) for key, value in network.to_published_state().items()}
+    assert got == keys
+    assert sum(value.numel() for value in network.parameters()) == parameters == 16_903_171
