@@ -310,7 +310,7 @@ class _WaitingDriver:
         def driver() -> None:
             os.close(self._writer)
             with os.fdopen(reader) as orders:
-                address = orders.read()
+                address = orders.readline().strip()  # not until its end: the next driver holds it open too
             if address:
                 augment(bench, folder / OUT, Disturbed(pool(address=address), Planted(slow_s=0.5)))
 
@@ -320,7 +320,7 @@ class _WaitingDriver:
     def begin(self, address: str) -> None:
         """Go."""
         with os.fdopen(self._writer, "w") as orders:
-            orders.write(address)
+            orders.write(f"{address}\n")
 
 
 def _kill_driver(stand: Stand, number: int) -> Sequence[Verdict]:
