@@ -1,6 +1,7 @@
 """What a lifter is trained on: source poses on their own, or the windows of frames around them."""
 
 from collections.abc import Iterator
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -40,7 +41,6 @@ class SourceWindows:
         self.poses = poses
         self.shape = shape
         self._rows = np.arange(len(poses)) if rows is None else rows
-        self._joints_root_m = poses.joints_root_m
         self._runs: FrameRuns | None = None
         if shape.temporal:
             if poses.sequence is None or poses.frame is None:
@@ -52,6 +52,10 @@ class SourceWindows:
 
     def __len__(self) -> int:
         return len(self._rows)
+
+    @cached_property
+    def _joints_root_m(self) -> Float[Tensor, "N J 3"]:
+        return self.poses.joints_root_m
 
     def sample_id(self, numbers: np.ndarray) -> Int[np.ndarray, " W"]:
         """Of the pose that each window is cut around."""

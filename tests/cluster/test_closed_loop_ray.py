@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from augment.errors import AugmentError
+from estimators.lifters.videopose import VideoPoseSettings
 from pipelines.closed_loop import ray_crew
 from pipelines.closed_loop.job import AUGMENTOR_FILE, METRICS_FILE, run_closed_loop
 from pipelines.closed_loop.reports import MetricsLog
@@ -35,6 +36,9 @@ ROUNDS = 3
 LOOPS = {
     "poseaug": poseaug_loop(rounds=ROUNDS, batch_rows=64),
     "feedback": feedback_loop(rounds=ROUNDS, batch_rows=64),
+    "windows": feedback_loop(
+        rounds=ROUNDS, batch_rows=64, lifter=VideoPoseSettings(channels=8, kernel_widths=(3, 3))
+    ),
 }
 
 
