@@ -85,8 +85,8 @@ class ClosedLoopSettings(_Settings):
     train_parts: tuple[str, ...] = ("source_train",)
     """Parts of the dataset that are trained on."""
     valid_parts: tuple[str, ...] = ("source_valid",)
-    """Parts that the best estimator is chosen on; parts that the dataset lacks are left out. A test part is refused unless
-    `choose_on_test` is set."""
+    """Parts that the best estimator is chosen on; parts that the dataset lacks are left out. A test part is refused
+    unless `choose_on_test` is set."""
     choose_on_test: bool = False
     """Choose on a test part all the same; the estimator's file and every table of it say so."""
     rigs: tuple[str, ...] = ("h36m_like",)
