@@ -144,7 +144,7 @@ def _run(recipe: Recipe, accept_other_plan: bool, quiet: bool) -> RunOutcome:
     with _terminal(quiet, out_url) as terminal:
         text = given_yaml(recipe).encode()
         clock = StageClock(terminal, lambda: store.put_if_absent(RECIPE_FILE, text))
-        context = RunContext(out_url, executor, recipe.head.seed, clock, accept_other_plan)
+        context = RunContext(out_url, executor, recipe.head.seed, clock, accept_other_plan, stop)
         with _stoppable(workers.stop, stop, terminal):
             try:
                 result = run_function(recipe)(settings, context)

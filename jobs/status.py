@@ -52,15 +52,17 @@ class FolderStatus:
     def ended(self) -> bool:
         """Whether nothing is at work any more, as far as the files tell."""
         conditions = {run.condition for run in self.runs}
-        return not conditions & {"running", "silent", "waiting"} and (
-            self.finished or bool(conditions & {"failed", "stopped", "dead"})
+        if conditions & {"running", "silent"}:
+            return False
+        return self.finished or (
+            "waiting" not in conditions and bool(conditions & {"failed", "stopped", "dead"})
         )
 
     def lines(self) -> list[str]:
         """For a reader."""
         found = [f"{self.out}: {'finished' if self.finished else 'not finished'}"]
         for run in sorted(self.runs, key=lambda run: _ORDER.get(run.job, len(_ORDER))):
-            found += _run_lines(run, time.time())
+            found += _run_lines(run, time.time(), self.out)
         if self.loop:
             found.append(
                 "  loop      " + ", ".join(f"{name} {_number(value)}" for name, value in self.loop.items())
@@ -75,7 +77,10 @@ def folder_status(out_url: str) -> FolderStatus:
         RecipeError: if there is no run.
     """
     store = open_store(out_url)
-    roots = [out_url, *(joined(out_url, path) for path in sorted(_dataset_folders(store)))]
+    roots = [
+        out_url,
+        *(joined(out_url, path) for path in sorted(_dataset_folders(store) | _loop_folders(store))),
+    ]
     runs = [run for url in roots if open_store(url).list("runs") for run in run_status(url)]
     datasets = {
         name: read_manifest(open_store(url)).rows for name, url in datasets_of_run(out_url, store).items()
@@ -87,8 +92,10 @@ def folder_status(out_url: str) -> FolderStatus:
     return FolderStatus(out_url, store.exists(RUN_FILE), runs, _loop(store), datasets)
 
 
-def _run_lines(run: RunStatus, now_unix_s: float) -> list[str]:
+def _run_lines(run: RunStatus, now_unix_s: float, out_url: str) -> list[str]:
     """One run: how far, how fast, what failed, who works on what."""
+    made = f", {run.rows:,} pairs, {bytes_text(run.bytes)}" if run.counts == "units" else ""
+    below = run.url.removeprefix(open_store(out_url).url).strip("/") if run.job == "loop" else ""
     pace = [
         f"{rate_text(run.units_per_s)}" if run.units_per_s and run.condition == "running" else "",
         f"{duration_text(run.remaining_s)} to go" if run.remaining_s and run.condition == "running" else "",
@@ -96,8 +103,8 @@ def _run_lines(run: RunStatus, now_unix_s: float) -> list[str]:
     ]
     rest = "".join(f", {text}" for text in pace if text)
     found = [
-        f"  {run.job:<9} {run.run_id}: {run.condition}, {run.units_done:,} of {run.units_total:,} units, "
-        f"{run.rows:,} pairs, {bytes_text(run.bytes)}{rest}"
+        f"  {run.job:<9} {f'{below}, ' if below else ''}{run.run_id}: {run.condition}, "
+        f"{run.units_done:,} of {run.units_total:,} {run.counts}{made}{rest}"
     ]
     advice = _ADVICE.get(run.condition, "").format(
         silent=duration_text(run.silent_s or 0.0), pid=run.pid, host=run.host
@@ -141,6 +148,12 @@ def _worker_text(worker: Mapping[str, Any], now_unix_s: float) -> str:
 
 def _dataset_folders(store: ObjectStore) -> set[str]:
     return {"/".join(path.split("/")[:2]) for path in store.list("datasets") if path.count("/") >= 2}
+
+
+def _loop_folders(store: ObjectStore) -> set[str]:
+    """The loops of a build: the one whose augmentor it uses, and those that it is compared with."""
+    compared = {"/".join(path.split("/")[:3]) for path in store.list("compare") if "/runs/" in path}
+    return compared | ({"loop"} if store.list("loop/runs") else set())
 
 
 def _loop(store: ObjectStore) -> dict[str, Any]:

@@ -11,6 +11,7 @@ Every step resumes by itself, so a build that died is resumed by running it agai
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -182,12 +183,10 @@ def _with_start(loop: ClosedLoopSettings, out: str, seed: int, settings: BuildSe
 
 
 def _below(context: RunContext, path: str, seed: int | None = None) -> RunContext:
-    return RunContext(
+    return replace(
+        context,
         out_url=f"{context.out_url.rstrip('/')}/{path}",
-        executor=context.executor,
         seed=context.seed if seed is None else seed,
-        progress=context.progress,
-        accept_other_plan=context.accept_other_plan,
     )
 
 

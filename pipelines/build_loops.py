@@ -2,7 +2,7 @@
 
 import multiprocessing
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -82,7 +82,7 @@ def _run_alone(task: LoopTask, source_url: str, accept_other_plan: bool) -> Clos
 
 
 def _context_of(task: LoopTask, context: RunContext) -> RunContext:
-    return RunContext(task.out_url, context.executor, task.seed, context.progress, context.accept_other_plan)
+    return replace(context, out_url=task.out_url, seed=task.seed)
 
 
 def _tell(progress: Progress, task: LoopTask, result: ClosedLoopResult, tasks: list[LoopTask]) -> None:

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 
 from pipelines.executor import Executor
 from pipelines.progress import Progress, SilentProgress
+from pipelines.stopping import StopRequest
 
 
 @dataclass(frozen=True)
@@ -16,6 +17,7 @@ class RunContext:
         seed: Seed of all random numbers of the job.
         progress: Is told what happens.
         accept_other_plan: Go on although `out_url` holds another plan; the new run is added beside it.
+        stop: Is asked by jobs that work without the executor; executors have it too.
     """
 
     out_url: str
@@ -23,3 +25,4 @@ class RunContext:
     seed: int = 0
     progress: Progress = field(default_factory=SilentProgress)
     accept_other_plan: bool = False
+    stop: StopRequest = field(default_factory=StopRequest)

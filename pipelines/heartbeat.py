@@ -10,7 +10,8 @@ import socket
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from typing import Literal
+from contextlib import suppress
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -102,6 +103,8 @@ class Heartbeat(BaseModel):
 
     state: RunState
     job: str = ""
+    counts: str = "units"
+    """What is counted: the plan's "units", or "steps" or "rounds" of a job that commits none."""
     units_total: int = 0
     """Of the plan; 0 in heartbeats of an older posemill."""
     started_unix_s: float
@@ -126,6 +129,16 @@ class Heartbeat(BaseModel):
     pid_space: str = ""
     """Which processes the pid counts among: containers on one host have their own."""
 
+    @staticmethod
+    def begun(job: str, total: int, counts: str) -> "Heartbeat":
+        """Of a job that begins now to count steps or rounds."""
+        now_s = time.time()
+        times = {"started_unix_s": now_s, "updated_unix_s": now_s}
+        nothing = {"units_before": 0, "units_done": 0, "rows_done": 0}
+        return Heartbeat.model_validate(
+            {"state": "running", "job": job, "counts": counts, "units_total": total, **times, **nothing}
+        )
+
     @property
     def process_is_gone(self) -> bool:
         """Whether the process surely has ended; False where this machine cannot tell."""
@@ -146,6 +159,28 @@ def _pid_space() -> str:
         return os.readlink("/proc/self/ns/pid")
     except OSError:
         return ""
+
+
+def here() -> dict[str, Any]:
+    """Which process this is, as heartbeats tell it."""
+    return {"host": socket.gethostname(), "pid": os.getpid(), "pid_space": _pid_space()}
+
+
+def end_state(error: BaseException | None) -> RunState:
+    """How an attempt ended: by an error, because it was asked to stop, or well."""
+    stopped = isinstance(error, JobStoppedError | KeyboardInterrupt)
+    return "done" if error is None else "stopped" if stopped else "failed"
+
+
+def error_line(error: BaseException | None) -> str:
+    """Its first line, without secrets; "" for no error."""
+    return redacted_text(f"{type(error).__name__}: {error}".splitlines()[0]) if error else ""
+
+
+def write_heartbeat(store: ObjectStore, run_id: str, beat: Heartbeat) -> None:
+    """Replace the heartbeat of a run. A store that fails is left to the work itself: this only says who lives."""
+    with suppress(StoreError):
+        store.write_bytes(heartbeat_path(run_id), beat.model_dump_json(indent=1).encode())
 
 
 def heartbeat_path(run_id: str) -> str:
@@ -183,7 +218,7 @@ class HeartbeatWriter:
         job: str = "",
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self._store, self._path, self._clock = store, heartbeat_path(run_id), clock
+        self._store, self._run_id, self._clock = store, run_id, clock
         self._totals = Totals.of(before)
         self._units_before = self._totals.units
         self._job, self._units_total = job, self._totals.units + units_left
@@ -222,8 +257,7 @@ class HeartbeatWriter:
 
     def end(self, error: BaseException | None = None) -> None:
         """The attempt is over: by an error, because it was asked to stop, or well."""
-        stopped = isinstance(error, JobStoppedError | KeyboardInterrupt)
-        self._write("done" if error is None else "stopped" if stopped else "failed", error)
+        self._write(end_state(error), error)
 
     def _write(self, state: RunState, error: BaseException | None = None) -> None:
         self._written_s = self._clock()
@@ -244,12 +278,7 @@ class HeartbeatWriter:
             workers_lost=report.workers_lost if report else 0,
             totals=self._totals,
             pool=self._pool() if state == "running" else None,
-            error=redacted_text(f"{type(error).__name__}: {error}".splitlines()[0]) if error else "",
-            host=socket.gethostname(),
-            pid=os.getpid(),
-            pid_space=_pid_space(),
+            error=error_line(error),
+            **here(),
         )
-        try:
-            self._store.write_bytes(self._path, beat.model_dump_json(indent=1).encode())
-        except StoreError:
-            return  # the work itself tells of a store that fails; this file only says that somebody lives
+        write_heartbeat(self._store, self._run_id, beat)

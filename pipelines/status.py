@@ -28,7 +28,7 @@ class RunStatus:
         condition: "waiting" before the first sign of life; "running"; "silent" if the last sign is half a
             minute old (a unit takes long, or the job is dead: running it again goes on); "dead" if its process,
             on this machine, is gone; "stopped" on request (a signal, a spot notice); "failed"; "done".
-        units_total, units_done: Of the plan; done means committed.
+        units_total, units_done: Of the plan; done means committed. Of a job that commits no units: `counts`.
         rows: Pairs committed.
         quarantined: Rows in quarantine.
         rejected: Rows left out on purpose, by reason.
@@ -66,6 +66,10 @@ class RunStatus:
     host: str = ""
     pid: int = 0
     pool: dict[str, Any] | None = None
+    counts: str = "units"
+    """What is counted: "units", or "steps" (train) or "rounds" (loop), of which the last checkpoint keeps most."""
+    url: str = ""
+    """Of the dataset or folder that has the run."""
 
 
 def run_status(url: str, now_unix_s: float | None = None) -> list[RunStatus]:
@@ -91,7 +95,8 @@ def run_status(url: str, now_unix_s: float | None = None) -> list[RunStatus]:
 def _status_of(store: ObjectStore, run_id: str, now_s: float) -> RunStatus:
     beat = read_heartbeat(store, run_id)
     job, total = _job_and_size(store, run_id, beat)
-    done = _n_commits(store, run_id)
+    counts_steps = beat is not None and beat.counts != "units"
+    done = beat.units_before + beat.units_done if beat and counts_steps else _n_commits(store, run_id)
     condition = _condition(beat, done, total, now_s)
     totals = _totals(store, run_id, beat, done, condition)
     rate = _rate(beat, done, now_s)
@@ -116,6 +121,8 @@ def _status_of(store: ObjectStore, run_id: str, now_s: float) -> RunStatus:
         host=beat.host if beat else "",
         pid=beat.pid if beat else 0,
         pool=beat.pool.model_dump(mode="json") if beat and beat.pool else None,
+        counts=beat.counts if beat else "units",
+        url=store.url,
     )
 
 
@@ -147,7 +154,7 @@ def _condition(beat: Heartbeat | None, done: int, total: int, now_s: float) -> C
         return "waiting"
     if beat.state in ("failed", "stopped"):
         return beat.state
-    if beat.state == "done" and done >= total:
+    if beat.state == "done" and (done >= total or beat.counts != "units"):
         return "done"
     if beat.state == "running" and beat.process_is_gone:
         return "dead"

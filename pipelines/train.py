@@ -6,6 +6,7 @@ its share of every batch: the same numbers up to float rounding, and other dropo
 
 from pipelines.context import RunContext
 from pipelines.plan import Plan, Unit, freeze_plan, make_plan
+from pipelines.step_watch import watched_steps
 from pipelines.train_settings import TrainSettings
 from pipelines.training_run import TrainResult, train_here
 from storage.object_store import open_store
@@ -30,11 +31,13 @@ def run_train(settings: TrainSettings, context: RunContext) -> TrainResult:
             is a test split.
         PlanMismatchError: if the output holds another plan.
         PoolError: if workers are wanted and cannot be placed, or are lost too often.
+        JobStoppedError: if it was asked to stop; one that trains in this process leaves a checkpoint first.
     """
     plan = plan_train(settings, context.seed)
     freeze_plan(open_store(context.out_url), plan, context.accept_other_plan)
-    if settings.workers > 1:
-        from pipelines.train_on_ray import train_on_ray
+    with watched_steps(context, plan.run_id, plan.job, settings.steps, "steps") as watched:
+        if settings.workers > 1:
+            from pipelines.train_on_ray import train_on_ray
 
-        return train_on_ray(settings, plan.run_id, context)
-    return train_here(settings, plan.run_id, context)
+            return train_on_ray(settings, plan.run_id, watched)
+        return train_here(settings, plan.run_id, watched)

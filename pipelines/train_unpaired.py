@@ -32,6 +32,7 @@ from pipelines.evaluate import predict
 from pipelines.knobs import knob
 from pipelines.plan import Plan, Unit, freeze_plan, make_plan
 from pipelines.pose_table import PairsSource, PoseTable, load_table
+from pipelines.step_watch import watched_steps
 from pipelines.trained_lifter import TrainedLifter, lifter_to_bytes
 from pipelines.unpaired_data import load_detections, load_real_poses
 from poses.protocols import evaluate as evaluate_poses
@@ -120,12 +121,15 @@ def run_train_unpaired(settings: TrainUnpairedSettings, context: RunContext) -> 
     Raises:
         SettingsError: if a selection is empty, or the skeletons of 2D, 3D and validation differ.
         PlanMismatchError: if the output holds another plan.
+        JobStoppedError: if it was asked to stop; it leaves a checkpoint first.
     """
     plan = plan_train_unpaired(settings, context.seed)
     freeze_plan(open_store(context.out_url), plan, context.accept_other_plan)
-    run = _Run(settings, context, plan.run_id)
-    run.resume()
-    run.work()
+    with watched_steps(context, plan.run_id, plan.job, settings.steps, "steps") as watched:
+        run = _Run(settings, watched, plan.run_id)
+        run.resume()
+        with context.stop.heeding():
+            run.work()
     return TrainUnpairedResult(plan.run_id, LIFTER_FILE, CRITIC_FILE, tuple(run.progressed.history))
 
 
@@ -187,8 +191,11 @@ class _Run:
             last = trainer.steps == settings.steps
             if last or trainer.steps % settings.validate_every == 0:
                 self._measure()
-            if last or trainer.steps % settings.checkpoint_every == 0:
+            stopping = self._context.stop.requested and not last
+            if last or stopping or trainer.steps % settings.checkpoint_every == 0:
                 self._save()
+            if stopping:
+                raise self._context.stop.error(f"step {trainer.steps} of {settings.steps} is kept")
         progress.finish("train")
         self._write_results()
 

@@ -103,12 +103,17 @@ def train_here(
     Raises:
         SettingsError: if the selection is empty, training and validation data do not fit together, or validation is a
             test split.
+        JobStoppedError: if it was asked to stop; the step that it was at is kept as a checkpoint.
     """
     validation = load_table(settings.validation)
     selected_on = chosen_on(set(validation.part.tolist()), settings.choose_on_test, "train.validation")
     run = TrainingRun(settings, context, run_id, validation, selected_on, replicas)
     run.resume()
-    run.work(on_validation)
+    if replicas is None:
+        with context.stop.heeding():
+            run.work(on_validation)
+    else:
+        run.work(on_validation)
     done = run.progressed
     return TrainResult(
         run_id,
@@ -198,8 +203,11 @@ class TrainingRun:
                 if on_validation is not None:
                     on_validation(self.progressed.history[-1])
             last = last or self._stops_early
-            if self._is_first and (last or self.steps % settings.checkpoint_every == 0):
+            stopping = self._context.stop.requested and not last
+            if self._is_first and (last or stopping or self.steps % settings.checkpoint_every == 0):
                 self._save()
+            if stopping:
+                raise self._context.stop.error(f"step {self.steps} of {settings.steps} is kept")
         if self._is_first:
             if self.steps < settings.steps:
                 progress.log(f"stops at step {self.steps}: best at step {self.progressed.best_step}")

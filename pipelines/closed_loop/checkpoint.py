@@ -33,12 +33,14 @@ class MemberState:
 class LoopState:
     """The state of a loop after `rounds_done` rounds: every member's state, by the member's name.
 
-    `attempt` counts the restarts after collapses that the loop had behind it.
+    `attempt` counts the restarts after collapses that the loop had behind it. One that is saved `between` the regular
+    ones, because the loop was asked to stop, only serves to go on from: how far a restart goes back does not count it.
     """
 
     rounds_done: int
     members: dict[str, MemberState]
     attempt: int = 0
+    between: bool = False
 
 
 class LoopCheckpoints:
@@ -64,6 +66,7 @@ class LoopCheckpoints:
             "settings": self._settings_digest,
             "rounds_done": state.rounds_done,
             "attempt": state.attempt,
+            "between": state.between,
             "members": files,
         }
         self._store.put_if_absent(self._record_path(state.rounds_done), json.dumps(record, indent=1).encode())
@@ -85,6 +88,10 @@ class LoopCheckpoints:
             int(name[6:-5]) for name in names if re.fullmatch(r"round-\d{6,}\.json", name, re.ASCII)
         )
 
+    def regular_rounds(self) -> list[int]:
+        """`saved_rounds` without those that were saved between the regular ones."""
+        return [saved for saved in self.saved_rounds() if not self._record(saved).get("between")]
+
     def forget_after(self, rounds_done: int, before_attempt: int) -> None:
         """Drop the states of more than `rounds_done` rounds that were saved before the `before_attempt`-th restart."""
         for saved in reversed(self.saved_rounds()):
@@ -104,7 +111,7 @@ class LoopCheckpoints:
     def _load(self, rounds_done: int) -> LoopState:
         record = self._record(rounds_done)
         members = {name: self._load_member(entry) for name, entry in record["members"].items()}
-        return LoopState(record["rounds_done"], members, record["attempt"])
+        return LoopState(record["rounds_done"], members, record["attempt"], record.get("between") is True)
 
     def _record(self, rounds_done: int) -> dict[str, Any]:
         """The record of a checkpoint, with all that a reader looks for in it."""
@@ -164,12 +171,15 @@ class LoopCheckpoints:
         return f"{self._prefix}/round-{rounds_done:06d}.json"
 
     def _forget_old(self) -> None:
-        """Drop the records past the newest `keep`, then the data that no record names; records go first."""
-        rounds = self.saved_rounds()
-        for old in rounds[: -self._keep]:
-            self._store.delete(self._record_path(old))
+        """Drop the records past the newest `keep`, and those between them that are not the newest; then the data that
+        no record names; records go first."""
+        rounds, regular = self.saved_rounds(), self.regular_rounds()
+        keep = {*regular[-self._keep :], rounds[-1]}
+        for old in rounds:
+            if old not in keep:
+                self._store.delete(self._record_path(old))
         named: set[str] = set()
-        for kept in rounds[-self._keep :]:
+        for kept in sorted(keep):
             named.update(entry["path"] for entry in self._record(kept)["members"].values())
         for path in self._store.list(f"{self._prefix}/data"):
             if path not in named:

@@ -76,7 +76,7 @@ class Restarts:
                 f" and, with other seeds, in round(s) {rounds} before; lower the augmentor's learning rate or its"
                 " adversarial weights, give it more data, or raise loop.collapse_restarts"
             )
-        saved = self._checkpoints.saved_rounds()
+        saved = self._checkpoints.regular_rounds()
         back = self.attempt + 1
         kept = saved[-back] if back <= len(saved) else 0
         restart = Restart(collapse.round_index, kept, collapse.reasons)
@@ -98,9 +98,9 @@ class Restarts:
         crew.load_state(state)
         return state.rounds_done
 
-    def save(self, crew: Crew, rounds_done: int) -> None:
+    def save(self, crew: Crew, rounds_done: int, between: bool = False) -> None:
         """Save the crew's state."""
-        self._checkpoints.save(replace(crew.state(rounds_done), attempt=self.attempt))
+        self._checkpoints.save(replace(crew.state(rounds_done), attempt=self.attempt, between=between))
 
     def _forget_collapsed(self) -> None:
         if self._made:

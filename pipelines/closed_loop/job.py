@@ -27,6 +27,7 @@ from pipelines.errors import SettingsError
 from pipelines.knobs import canonical_json
 from pipelines.plan import Plan, Unit, freeze_plan, make_plan
 from pipelines.ray_pool import RayPoolExecutor
+from pipelines.step_watch import watched_steps
 from pipelines.trained_lifter import lifter_to_bytes, read_checkpoint
 from poses.skeleton import Skeleton
 from storage.object_store import ObjectStore, open_store
@@ -84,6 +85,7 @@ def run_closed_loop(settings: ClosedLoopSettings, source_url: str, context: RunC
     Raises:
         PlanMismatchError: if the output holds a loop of another plan.
         SettingsError: if the source has nothing to train on, or the mode needs Ray and there is none.
+        JobStoppedError: if it was asked to stop; the rounds that were done are kept.
     """
     on_ray = isinstance(context.executor, RayPoolExecutor)
     if settings.mode == "async" and not on_ray:
@@ -97,6 +99,13 @@ def run_closed_loop(settings: ClosedLoopSettings, source_url: str, context: RunC
     if finished is not None:
         context.progress.log(f"loop {plan.run_id}: done before, nothing to do")
         return finished
+    with watched_steps(context, plan.run_id, plan.job, len(plan.units), "rounds") as watched:
+        return _run(settings, source_url, watched, plan)
+
+
+def _run(settings: ClosedLoopSettings, source_url: str, context: RunContext, plan: Plan) -> ClosedLoopResult:
+    """Everything behind the frozen plan."""
+    store, on_ray = open_store(context.out_url), isinstance(context.executor, RayPoolExecutor)
     version = Dataset.open(source_url, settings.source_version).manifest.version
     crew_plan = CrewPlan(settings, source_url, version, context.seed)
     data = load_loop_data(crew_plan.dataset_url, crew_plan.dataset_version, settings)
@@ -107,9 +116,8 @@ def run_closed_loop(settings: ClosedLoopSettings, source_url: str, context: RunC
         context.executor.connect()
         wait_for_nodes_s = context.executor.settings.wait_for_nodes_s
     order = settings.order(len(data.train))
-    crew = run_loop(
-        order, crew_factory(crew_plan, on_ray, wait_for_nodes_s), checkpoints, log, context.progress
-    )
+    factory = crew_factory(crew_plan, on_ray, wait_for_nodes_s)
+    crew = run_loop(order, factory, checkpoints, log, context.progress, context.stop)
     state = _final_state(crew, checkpoints)
     crew.close()
     return _save(store, context.out_url, crew_plan, data.train.skeleton, state, plan, log)

@@ -16,6 +16,7 @@ from pipelines.closed_loop.errors import CrewLostError
 from pipelines.closed_loop.order import LoopOrder
 from pipelines.closed_loop.reports import MetricsLog, TrainingReport, round_metrics
 from pipelines.progress import Progress
+from pipelines.stopping import StopRequest
 
 
 def run_loop(
@@ -24,6 +25,7 @@ def run_loop(
     checkpoints: LoopCheckpoints,
     log: MetricsLog,
     progress: Progress,
+    stop: StopRequest | None = None,
 ) -> Crew:
     """Run the loop to its end, from its last checkpoint where there is one; gives the crew as it stands then.
 
@@ -35,14 +37,17 @@ def run_loop(
         CollapseError: if the augmentor keeps collapsing, `collapse_restarts` times.
         LoopStateError: if the checkpoint is damaged or belongs to other settings.
         PoolError: if the crew cannot be placed.
+        JobStoppedError: if `stop` asked for it; the round at work was done and is kept as a checkpoint.
     """
+    stop = stop or StopRequest()
     restarts = Restarts(checkpoints, order.collapse_restarts)
     losses, saved = 0, checkpoints.saved_rounds()
     while True:
         crew: Crew | None = None
         try:
             crew = build_crew(restarts.attempt)
-            collapse = _run_from_checkpoint(order, crew, restarts, log, progress)
+            with stop.heeding():
+                collapse = _run_from_checkpoint(order, crew, restarts, log, progress, stop)
             if collapse is None:
                 return crew
             restart = restarts.begin(collapse)
@@ -72,7 +77,7 @@ def _close(crew: Crew | None) -> None:
 
 
 def _run_from_checkpoint(
-    order: LoopOrder, crew: Crew, restarts: Restarts, log: MetricsLog, progress: Progress
+    order: LoopOrder, crew: Crew, restarts: Restarts, log: MetricsLog, progress: Progress, stop: StopRequest
 ) -> Collapse | None:
     """Every round that is left; ends early, and saves nothing of the round, if the augmentor collapsed in it."""
     done = restarts.load_into(crew)
@@ -92,8 +97,12 @@ def _run_from_checkpoint(
         log.add(round_metrics(report))
         progress.advance("loop", 1)
         last = index + 1 == order.total_rounds or _fed(order, log)
-        if last or (index + 1) % order.checkpoint_every_rounds == 0:
-            restarts.save(crew, index + 1)
+        regular = last or (index + 1) % order.checkpoint_every_rounds == 0
+        stopping = stop.requested and not last
+        if regular or stopping:
+            restarts.save(crew, index + 1, between=not regular)
+        if stopping:
+            raise stop.error(f"round {index + 1} of {order.total_rounds} is kept")
     progress.finish("loop")
     return None
 
