@@ -63,27 +63,35 @@ def _has_files(store: ObjectStore, folder: str) -> bool:
 
 
 def _refuse_short_lease(url: str, lease_h: float) -> None:
-    """A running job's files are not named yet, and only the lease protects them."""
+    """The files of a job at work are not named yet, and only the lease protects them. One that is silent may be at a
+    long unit."""
     if lease_h >= _SAFE_LEASE_H:
         return
     try:
-        running = [run.run_id for run in run_status(url) if run.condition == "running"]
+        running = [run.run_id for run in run_status(url) if run.condition in ("running", "silent")]
     except PlanError:
         return
     if running:
         raise DatasetError(
-            f"{url}: {running[0]} is at work here, and --lease {lease_h:g} h could be shorter than one of its units;"
+            f"{url}: {running[0]} is at work here, or fell silent, and --lease {lease_h:g} h could be shorter than"
+            f" one of its units;"
             f" wait for its end, or give --lease {_SAFE_LEASE_H:g} or more"
         )
 
 
 def garbage_lines(report: GarbageReport) -> list[str]:
     """What was found, for a reader."""
+    url, count = redacted_text(report.url), len(report.garbage)
     verb = "removed" if report.removed else "would be removed"
+    things = "1 thing" if count == 1 else f"{count:,} things"
     found = [
-        f"{redacted_text(report.url)}: {len(report.garbage)} things that no version and no commit names, older than"
-        f" {report.lease_h:g} h, {bytes_text(report.bytes)} in all: {verb}"
+        f"{url}: {things} that no version and no commit names, older than {report.lease_h:g} h,"
+        f" {bytes_text(report.bytes)} in all: {verb}"
     ]
+    if not count:
+        found = [
+            f"{url}: nothing to remove: versions and commits name everything older than {report.lease_h:g} h"
+        ]
     found += _limited([_garbage_line(item) for item in report.garbage])
     if report.young:
         size = bytes_text(sum(item.bytes for item in report.young))

@@ -28,7 +28,7 @@ _SHOWN_WORKERS = 10
 _ADVICE = {
     "silent": "no sign of life for {silent}; if it is dead, `posemill resume` goes on",
     "dead": "its process ({pid} on {host}) is gone; `posemill resume` goes on",
-    "failed": "`posemill resume` tries again what is left",
+    "failed": "mend the cause; then `posemill resume`, or the same `posemill run`, tries again what is left",
     "stopped": "`posemill resume` goes on",
     "waiting": "not started yet",
 }

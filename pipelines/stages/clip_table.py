@@ -42,8 +42,11 @@ def refuse_repeated_clips(store: ObjectStore, run_id: str) -> None:
     published = read_manifest(store).run_ids if manifest_versions(store) else ()
     for clip in (clip for run in dict.fromkeys((*published, run_id)) for clip in read_clip_table(store, run)):
         if clip.key in first_file:
+            way = "leave one out with options.exclude, or give other keys with options.index_csv"
+            if clip.source_file.startswith("embedded:"):
+                way = "clips of the embedded source share keys whatever the seed, so write this to another output (--out)"
             raise PlanError(
                 f"clip {clip.key!r} comes from {first_file[clip.key]} and from {clip.source_file}; "
-                "keys must be unique: leave one out with options.exclude, or give other keys with options.index_csv"
+                f"keys must be unique: {way}"
             )
         first_file[clip.key] = clip.source_file

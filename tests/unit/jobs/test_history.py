@@ -51,10 +51,10 @@ def test_gc_shows_and_then_removes(
     assert (shown["removed"], len(shown["garbage"])) == (False, 1)
     assert shown["bytes"] == store.size_bytes(shown["garbage"][0]["path"])
     assert main(monkeypatch, "gc", str(tmp_path), "--lease", "48") == 0
-    assert "0 things" in capsys.readouterr().out
+    assert "nothing to remove" in capsys.readouterr().out
     assert main(monkeypatch, "gc", store.url) == 0
     said = capsys.readouterr().out
-    assert "1 things" in said
+    assert "1 thing that no version" in said
     assert shown["garbage"][0]["path"] in said
     assert len(store.list("pairs")) == 2
 
@@ -66,8 +66,11 @@ def test_gc_where_there_is_nothing_is_the_users_input(
     assert "there is no dataset" in capsys.readouterr().err
 
 
-def test_gc_beside_a_running_job_wants_a_lease(store: ObjectStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    running = [SimpleNamespace(run_id="import-12", condition="running")]
+@pytest.mark.parametrize("condition", ["running", "silent"])
+def test_gc_beside_a_job_at_work_wants_a_lease(
+    store: ObjectStore, monkeypatch: pytest.MonkeyPatch, condition: str
+) -> None:
+    running = [SimpleNamespace(run_id="import-12", condition=condition)]
     monkeypatch.setattr(history, "run_status", lambda url: running)
     with pytest.raises(history.DatasetError, match=r"import-12 is at work here.*--lease 1"):
         history.clean_datasets(store.url, 0.5, dry_run=False)
