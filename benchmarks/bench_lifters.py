@@ -11,9 +11,9 @@ from collections.abc import Callable
 
 import torch
 
-from benchmarks.bench_poseaug import _time
 from benchmarks.published_semgcn import PublishedSemGCN
 from benchmarks.row import BenchmarkRow
+from benchmarks.timing import seconds_of
 from estimators.lifters.semgcn import SemGCNLifter, SemGCNSettings
 from estimators.lifters.semgcn_inference import CHUNK
 from poses.skeleton import load_skeleton
@@ -94,7 +94,7 @@ def fastest(runs: dict[str, Callable[[], object]], device: str, repeats: int) ->
     best = dict.fromkeys(runs, float("inf"))
     for _ in range(repeats):
         for name, run in runs.items():
-            best[name] = min(best[name], _time(run, device))
+            best[name] = min(best[name], seconds_of(run, device))
     return best
 
 

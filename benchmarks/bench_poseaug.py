@@ -6,7 +6,6 @@ of the products the fastest counts. On a CPU both sides count processor time of 
 the machine disturb less than the wall clock; on a GPU both sides are timed by the wall clock between synchronisations.
 """
 
-import time
 from collections.abc import Callable, Mapping
 
 import torch
@@ -18,6 +17,7 @@ from augment.poseaug.generator import PoseAugGenerator
 from augment.poseaug.learner import GanBatch, PoseAugLearner
 from augment.poseaug.settings import GeneratorSettings, poseaug_preset
 from benchmarks.row import BenchmarkRow, rate_row, time_row
+from benchmarks.timing import seconds_of
 from estimators.lifters.settings import build_lifter
 from estimators.lifters.trainer import LifterTrainer, LifterTrainerSettings
 from estimators.lifters.videopose import VideoPoseSettings
@@ -94,7 +94,7 @@ def measure_iteration(device: str) -> BenchmarkRow:
     floors: list[float] = []
     for _ in range(repeats):  # discriminators learn at every second step: a pair of iterations is the unit
         floors.append(_sum_of_products(products, device))
-        seconds.append((_time(iterate, device) + _time(iterate, device)) / 2)
+        seconds.append((seconds_of(iterate, device) + seconds_of(iterate, device)) / 2)
     name = f"closed-loop iteration, batch {BATCH}, single-frame VideoPose"
     return time_row(name, min(seconds), min(floors), "bare products", goal=1 / 1.5)
 
@@ -198,18 +198,5 @@ def _in_turns(runs: Mapping[str, Callable[[], object]], device: str, repeats: in
         run()
     for _ in range(repeats):
         for name, run in runs.items():
-            best[name] = min(best[name], _time(run, device))
+            best[name] = min(best[name], seconds_of(run, device))
     return best
-
-
-def _time(run: Callable[[], object], device: str) -> float:
-    if device == "cuda":
-        torch.cuda.synchronize()
-        start = time.perf_counter()
-        run()
-        torch.cuda.synchronize()
-        return time.perf_counter() - start
-    clock = time.thread_time if torch.get_num_threads() == 1 else time.perf_counter
-    start = clock()
-    run()
-    return clock() - start

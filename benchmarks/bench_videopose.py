@@ -6,7 +6,6 @@ shapes and number, nothing between them. On a CPU all count processor time of on
 on a GPU the wall clock between synchronisations.
 """
 
-import time
 from collections.abc import Callable, Mapping
 from functools import partial
 
@@ -14,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.row import BenchmarkRow, rate_row
+from benchmarks.timing import seconds_of
 from estimators.errors import LifterInputError
 from estimators.lifters.settings import build_lifter
 from estimators.lifters.trainer import LifterTrainer, LifterTrainerSettings
@@ -240,19 +240,6 @@ def in_turns(runs: Mapping[str, Callable[[], object]], device: str, repeats: int
     best = {name: float("inf") for name in runs}
     for turn in range(repeats + 1):
         for name, run in runs.items():
-            seconds = _time(run, device)
+            seconds = seconds_of(run, device)
             best[name] = min(best[name], seconds) if turn else best[name]
     return best
-
-
-def _time(run: Callable[[], object], device: str) -> float:
-    if device == "cuda":
-        torch.cuda.synchronize()
-        start = time.perf_counter()
-        run()
-        torch.cuda.synchronize()
-        return time.perf_counter() - start
-    clock = time.thread_time if torch.get_num_threads() == 1 else time.perf_counter
-    start = clock()
-    run()
-    return clock() - start

@@ -61,7 +61,7 @@ def connect(settings: RaySettings) -> bool:
         return True
     # a private Ray has token authentication by default, and would announce it on every start
     logging.getLogger("ray._private.authentication.authentication_token_setup").setLevel(logging.ERROR)
-    with _environment_of_workers(settings.runtime_env.get("env_vars", {})), _own_sigterm():
+    with environment(_of_workers(settings.runtime_env.get("env_vars", {}))), _own_sigterm():
         ray.init(
             address="local",
             num_cpus=settings.num_cpus,
@@ -83,10 +83,8 @@ def _own_sigterm() -> Iterator[None]:
 
 
 @contextmanager
-def _environment_of_workers(more: Mapping[str, str]) -> Iterator[None]:
-    """Environment that a private Ray's processes inherit; a runtime_env would cost seconds per worker instead."""
-    paths = [str(_REPOSITORY), *filter(None, [os.environ.get("PYTHONPATH")])]
-    wanted = {"PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1", **more}
+def environment(wanted: Mapping[str, str]) -> Iterator[None]:
+    """Environment variables that are put back at the end."""
     before = {name: os.environ.get(name) for name in wanted}
     os.environ.update(wanted)
     try:
@@ -97,6 +95,12 @@ def _environment_of_workers(more: Mapping[str, str]) -> Iterator[None]:
                 del os.environ[name]
             else:
                 os.environ[name] = value
+
+
+def _of_workers(more: Mapping[str, str]) -> dict[str, str]:
+    """Environment that a private Ray's processes inherit; a runtime_env would cost seconds per worker instead."""
+    paths = [str(_REPOSITORY), *filter(None, [os.environ.get("PYTHONPATH")])]
+    return {"PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1", **more}
 
 
 def disconnect() -> None:

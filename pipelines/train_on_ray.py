@@ -8,7 +8,6 @@ The first replica reports to a board, an actor that the driver reads; an error t
 numbers that are no longer finite) is pinned there, and ends the run instead of being tried again.
 """
 
-import os
 import threading
 import time
 import uuid
@@ -29,7 +28,7 @@ from pipelines.in_process import InProcessExecutor
 from pipelines.node_labels import require_node
 from pipelines.progress import Progress
 from pipelines.ray_pool import RayPoolExecutor
-from pipelines.ray_session import RaySettings, connect, disconnect
+from pipelines.ray_session import RaySettings, connect, disconnect, environment
 from pipelines.train_settings import TrainSettings
 from pipelines.training_run import TrainResult, train_here
 from poses.errors import PosemillError
@@ -209,7 +208,7 @@ def _fit(
     store = open_store(context.out_url)
     folder = f"runs/{run_id}/ray_train"
     per_worker = {"CPU": settings.cpus_per_worker, "GPU": settings.gpus_per_worker}
-    with _environment(_RAY_TRAIN):
+    with environment(_RAY_TRAIN):
         trainer = TorchTrainer(
             replica,
             torch_config=TorchConfig(backend="nccl" if settings.gpus_per_worker >= 1 else "gloo"),
@@ -281,18 +280,3 @@ def _relayed(board: Any, progress: Progress) -> Iterator[None]:
     finally:
         ended.set()
         thread.join()
-
-
-@contextmanager
-def _environment(wanted: dict[str, str]) -> Iterator[None]:
-    """Settings that Ray Train takes from the environment of the driver."""
-    before = {name: os.environ.get(name) for name in wanted}
-    os.environ.update(wanted)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
