@@ -5,7 +5,7 @@ itself stay float32, and so does `predict`: an estimate does not depend on how i
 processes train one lifter together when each is given its `Replicas`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 import torch
@@ -103,7 +103,13 @@ class LifterTrainer:
         if self.settings.batch_norm_momentum is not None:
             set_momentum(self.lifter, self.settings.batch_norm_momentum.at(epoch))
 
-    def step(self, keypoints_screen: Tensor, joints_root_m: Tensor, weight: Tensor | None = None) -> float:
+    def step(
+        self,
+        keypoints_screen: Tensor,
+        joints_root_m: Tensor,
+        weight: Tensor | None = None,
+        further_loss: Callable[[Lifter], Tensor] | None = None,
+    ) -> float:
         """One optimiser step.
 
         Args:
@@ -111,9 +117,10 @@ class LifterTrainer:
             joints_root_m: Targets, root-relative metres, in the shape of the lifter's output, or one per input frame:
                 the whole sequence is lifted then.
             weight: (B,) weight of each sample; its mean need not be 1.
+            further_loss: A loss of the lifter in training mode that is added to that of the pairs, and must be finite.
 
         Returns:
-            The loss before the step.
+            The loss of the pairs before the step.
 
         Raises:
             LifterInputError: if input and target do not fit, there are too few rows, or the loss is not finite.
@@ -128,7 +135,7 @@ class LifterTrainer:
             outputs = self.lifter(keypoints_screen, "sequence" if whole else "loss")
         loss = self._loss(outputs.to(joints_root_m.dtype), joints_root_m, weight)
         self._optimizer.zero_grad(set_to_none=True)
-        self._scaler.scale(loss).backward()
+        self._scaler.scale(loss if further_loss is None else loss + further_loss(self.lifter)).backward()
         value = self._shared_loss(loss)
         if value != value or value in (float("inf"), float("-inf")):
             raise LifterInputError(

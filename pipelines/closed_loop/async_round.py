@@ -7,7 +7,7 @@ from typing import Any
 
 from pipelines.closed_loop.crew import Crew
 from pipelines.closed_loop.order import LoopOrder
-from pipelines.closed_loop.reports import TrainingReport
+from pipelines.closed_loop.reports import TrainingReport, means_by_name, with_unpaired
 
 
 @dataclass
@@ -38,6 +38,7 @@ class AsyncRound:
         self._making: deque[_Making] = deque()
         self._training: tuple[Any, Any] | None = None
         self._weights = crew.weights()
+        self._learned: list[Any] = []
 
     def run(self) -> TrainingReport:
         """Make and consume every chunk of the round.
@@ -51,7 +52,7 @@ class AsyncRound:
             self._ask_for_chunks()
             self._start_training()
             self._wait(reports)
-        return merge_reports(reports)
+        return with_unpaired(merge_reports(reports), [self._crew.get(handle) for handle in self._learned])
 
     def _ask_for_chunks(self) -> None:
         while (
@@ -65,6 +66,8 @@ class AsyncRound:
     def _start_training(self) -> None:
         if self._training is None and self._making and self._making[0].made:
             chunk = self._making.popleft()
+            learned = self._crew.learn_unpaired([chunk.handle])
+            self._learned += [] if learned is None else [learned]
             self._training = self._crew.consume(self._round_index, [chunk.handle], chunk.share)
 
     def _wait(self, reports: list[TrainingReport]) -> None:
@@ -101,4 +104,5 @@ def merge_reports(reports: list[TrainingReport]) -> TrainingReport:
         rejected=dict(rejected),
         augmentor_metrics=[metrics for report in reports for metrics in report.augmentor_metrics],
         validation=validations[-1] if validations else {},
+        unpaired=means_by_name([report.unpaired for report in reports]),
     )

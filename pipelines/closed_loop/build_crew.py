@@ -29,6 +29,8 @@ from pipelines.closed_loop.source_data import load_loop_data
 from pipelines.closed_loop.source_poses import SourcePoses
 from pipelines.closed_loop.source_windows import SourceWindows, window_shape
 from pipelines.closed_loop.trainer_worker import TrainerOrder, TrainerWorker
+from pipelines.closed_loop.unpaired_crew import build_repnet_member, build_weak_lessons
+from pipelines.closed_loop.unpaired_member import RepNetMember
 from pipelines.errors import SettingsError
 from pipelines.executor import WorkerResources
 from pipelines.trained_lifter import load_trained_lifter
@@ -89,7 +91,25 @@ def build_trainer(plan: CrewPlan) -> TrainerWorker:
         validate_every_rounds=settings.validate_every_rounds,
         first_round=settings.pretrain_rounds,
     )
-    return TrainerWorker(order, trainer, data.train.to(device), validation, data.validation_rows)
+    weak = build_weak_lessons(
+        settings.unpaired,
+        data.train.skeleton,
+        window_shape(lifter).temporal,
+        member_seed(plan.seed, "unpaired"),
+        device,
+    )
+    return TrainerWorker(order, trainer, data.train.to(device), validation, data.validation_rows, weak)
+
+
+def build_unpaired(plan: CrewPlan) -> RepNetMember | None:
+    """RepNet with fresh weights; None where the loop has no unpaired data."""
+    settings = plan.settings
+    if settings.unpaired is None:
+        return None
+    source = load_loop_data(plan.dataset_url, plan.dataset_version, settings).train
+    return build_repnet_member(
+        settings.unpaired, source, member_seed(plan.seed, "repnet"), member_device(settings)
+    )
 
 
 def build_augmentor(plan: CrewPlan, index: int) -> LoopAugmentor:
@@ -158,7 +178,7 @@ def crew_factory(plan: CrewPlan, on_ray: bool, wait_for_nodes_s: float = 0.0) ->
 def _raise_in_process_crew(plan: CrewPlan, attempt: int = 0) -> Crew:
     plan = replace(plan, attempt=attempt)
     augmentors = [build_augmentor(plan, index) for index in range(plan.settings.augmentors)]
-    return InProcessCrew(augmentors, build_trainer(plan))
+    return InProcessCrew(augmentors, build_trainer(plan), build_unpaired(plan))
 
 
 def _raise_ray_crew(plan: CrewPlan, wait_for_nodes_s: float, attempt: int = 0) -> Crew:
@@ -168,4 +188,5 @@ def _raise_ray_crew(plan: CrewPlan, wait_for_nodes_s: float, attempt: int = 0) -
     resources = WorkerResources(num_cpus=plan.settings.cpus_per_actor, num_gpus=plan.settings.gpus_per_actor)
     builders = [partial(build_augmentor, plan, index) for index in range(plan.settings.augmentors)]
     labels = plan.settings.trainer_labels
-    return RayCrew(builders, partial(build_trainer, plan), resources, wait_for_nodes_s, labels)
+    unpaired = None if plan.settings.unpaired is None else partial(build_unpaired, plan)
+    return RayCrew(builders, partial(build_trainer, plan), resources, wait_for_nodes_s, labels, unpaired)

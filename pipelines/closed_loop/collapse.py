@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from pipelines.closed_loop.checkpoint import LoopCheckpoints, LoopState, MemberState
-from pipelines.closed_loop.crew import TRAINER_NAME, Crew
+from pipelines.closed_loop.crew import TRAINER_NAME, UNPAIRED_NAME, Crew
 from pipelines.closed_loop.errors import CollapseError
 from pipelines.closed_loop.reports import TrainingReport
 
@@ -110,7 +110,7 @@ class Restarts:
 def with_new_randomness(saved: LoopState, fresh: LoopState) -> LoopState:
     """`saved`, but every augmentor has the random states and the collapse monitor of `fresh`."""
     members = {
-        name: member if name == TRAINER_NAME else _renewed(member, fresh.members[name])
+        name: member if name in (TRAINER_NAME, UNPAIRED_NAME) else _renewed(member, fresh.members[name])
         for name, member in saved.members.items()
     }
     return replace(saved, members=members)

@@ -10,13 +10,15 @@ from typing import Any, Protocol
 from pipelines.closed_loop.augmentors import LoopAugmentor
 from pipelines.closed_loop.checkpoint import LoopState, MemberState
 from pipelines.closed_loop.trainer_worker import TrainerWorker
+from pipelines.closed_loop.unpaired_member import RepNetMember
 
 AUGMENTOR_NAME = "augmentor-{index}"
 TRAINER_NAME = "trainer"
+UNPAIRED_NAME = "repnet"
 
 
 class Crew(Protocol):
-    """The members of a loop: augmentors 0..A-1 and one trainer."""
+    """The members of a loop: augmentors 0..A-1, one trainer and, where there is unpaired data, a RepNet."""
 
     @property
     def n_augmentors(self) -> int: ...
@@ -38,6 +40,16 @@ class Crew(Protocol):
 
     def weights(self) -> Any:
         """A handle to the estimator's weights as the trainer has them after all that was asked before."""
+        ...
+
+    def learn_unpaired(self, chunks: list[Any]) -> Any:
+        """Ask RepNet for its steps beside these chunks; gives a handle to their mean losses by name, None in a loop
+        without unpaired data."""
+        ...
+
+    def supervise(self, rounds_learned: int) -> None:
+        """Give the trainer RepNet as it stands after `rounds_learned` rounds, for the weak loss; nothing happens where
+        there is none."""
         ...
 
     def ready(self, handles: list[Any]) -> Any:
@@ -66,9 +78,15 @@ class Crew(Protocol):
 class InProcessCrew:
     """The crew in this process: handles are values, calls happen at once, in the order they are made."""
 
-    def __init__(self, augmentors: list[LoopAugmentor], trainer: TrainerWorker) -> None:
+    def __init__(
+        self,
+        augmentors: list[LoopAugmentor],
+        trainer: TrainerWorker,
+        unpaired: RepNetMember | None = None,
+    ) -> None:
         self.augmentors = augmentors
         self.trainer = trainer
+        self.unpaired = unpaired
 
     @property
     def n_augmentors(self) -> int:
@@ -88,6 +106,13 @@ class InProcessCrew:
     def weights(self) -> Any:
         return self.trainer.weights()
 
+    def learn_unpaired(self, chunks: list[Any]) -> Any:
+        return None if self.unpaired is None else self.unpaired.learn(chunks)
+
+    def supervise(self, rounds_learned: int) -> None:
+        if self.unpaired is not None and self.trainer.wants_supervision:
+            self.trainer.hear(self.unpaired.weights(), rounds_learned)
+
     def ready(self, handles: list[Any]) -> Any:
         return handles[0]
 
@@ -98,12 +123,16 @@ class InProcessCrew:
         members: dict[str, MemberState] = {TRAINER_NAME: self.trainer.state()}
         for index, augmentor in enumerate(self.augmentors):
             members[AUGMENTOR_NAME.format(index=index)] = augmentor.state()
+        if self.unpaired is not None:
+            members[UNPAIRED_NAME] = self.unpaired.state()
         return LoopState(rounds_done, members)
 
     def load_state(self, state: LoopState) -> None:
         self.trainer.load_state(state.members[TRAINER_NAME])
         for index, augmentor in enumerate(self.augmentors):
             augmentor.load_state(state.members[AUGMENTOR_NAME.format(index=index)])
+        if self.unpaired is not None:
+            self.unpaired.load_state(state.members[UNPAIRED_NAME])
 
     def complaints(self) -> tuple[str, ...]:
         return name_complaints([augmentor.complaints() for augmentor in self.augmentors])

@@ -15,13 +15,15 @@ from estimators.weights import WeightBuffer, flatten_state, load_flat
 from pipelines.chosen_on import LAST_STEP, chosen_on
 from pipelines.closed_loop.build_crew import CrewPlan, build_augmentor, crew_factory
 from pipelines.closed_loop.checkpoint import LoopCheckpoints, LoopState, MemberState
-from pipelines.closed_loop.crew import AUGMENTOR_NAME, TRAINER_NAME, Crew
+from pipelines.closed_loop.crew import AUGMENTOR_NAME, TRAINER_NAME, UNPAIRED_NAME, Crew
 from pipelines.closed_loop.feedback_member import FeedbackMember
 from pipelines.closed_loop.loop import run_loop
 from pipelines.closed_loop.poseaug_member import PoseAugMember
 from pipelines.closed_loop.reports import MetricsLog
 from pipelines.closed_loop.settings import ClosedLoopSettings
 from pipelines.closed_loop.source_data import load_loop_data
+from pipelines.closed_loop.source_poses import SourcePoses
+from pipelines.closed_loop.unpaired_crew import repnet_files, unpaired_inputs, with_versions
 from pipelines.context import RunContext
 from pipelines.errors import SettingsError
 from pipelines.knobs import canonical_json
@@ -68,7 +70,10 @@ def plan_closed_loop(settings: ClosedLoopSettings, source_url: str, seed: int) -
     weights: dict[str, str] = {}
     if settings.start_from is not None:
         weights["start_from"] = tensors_digest(read_checkpoint(settings.start_from).tensors)
-    return make_plan("loop", settings, seed, units, {"source": source}, weights)
+    inputs = {"source": source}
+    if settings.unpaired is not None:
+        inputs |= unpaired_inputs(settings.unpaired, dataset.skeleton)
+    return make_plan("loop", settings, seed, units, inputs, weights)
 
 
 def tensors_digest(tensors: dict[str, Tensor]) -> str:
@@ -107,6 +112,8 @@ def _run(settings: ClosedLoopSettings, source_url: str, context: RunContext, pla
     """Everything behind the frozen plan."""
     store, on_ray = open_store(context.out_url), isinstance(context.executor, RayPoolExecutor)
     version = Dataset.open(source_url, settings.source_version).manifest.version
+    if settings.unpaired is not None:
+        settings = settings.model_copy(update={"unpaired": with_versions(settings.unpaired)})
     crew_plan = CrewPlan(settings, source_url, version, context.seed)
     data = load_loop_data(crew_plan.dataset_url, crew_plan.dataset_version, settings)
     checkpoints = LoopCheckpoints(store, "checkpoints", plan.run_id)
@@ -166,6 +173,10 @@ def _save(
     augmentor = _augmentor_bytes(crew_plan, state.members[AUGMENTOR_NAME.format(index=0)], provenance)
     if augmentor is not None:
         store.write_bytes(AUGMENTOR_FILE, augmentor)
+    if settings.unpaired is not None:
+        source, member = _source_of(crew_plan), state.members[UNPAIRED_NAME]
+        for path, data in repnet_files(settings.unpaired, source, member, {"run_id": plan.run_id}).items():
+            store.write_bytes(path, data)
     result = {
         "run_id": plan.run_id,
         "lifter_steps": steps,
@@ -175,6 +186,10 @@ def _save(
     }
     store.write_bytes(RESULT_FILE, json.dumps(result, indent=1).encode())
     return ClosedLoopResult(url, steps, best_mm, augmentor is not None)
+
+
+def _source_of(crew_plan: CrewPlan) -> SourcePoses:
+    return load_loop_data(crew_plan.dataset_url, crew_plan.dataset_version, crew_plan.settings).train
 
 
 def _lifter_tensors(

@@ -14,7 +14,7 @@ from pipelines.closed_loop.collapse import Collapse, Restarts, signs_of_collapse
 from pipelines.closed_loop.crew import Crew, CrewFactory
 from pipelines.closed_loop.errors import CrewLostError
 from pipelines.closed_loop.order import LoopOrder
-from pipelines.closed_loop.reports import MetricsLog, TrainingReport, round_metrics
+from pipelines.closed_loop.reports import MetricsLog, TrainingReport, round_metrics, with_unpaired
 from pipelines.progress import Progress
 from pipelines.stopping import StopRequest
 
@@ -116,6 +116,7 @@ def _fed(order: LoopOrder, log: MetricsLog) -> bool:
 def _run_round(order: LoopOrder, crew: Crew, index: int) -> TrainingReport:
     if index < order.pretrain_rounds:
         return crew.get(crew.pretrain(index))
+    crew.supervise(index - order.pretrain_rounds)
     if order.mode == "async":
         return AsyncRound(order, crew, index).run()
     return _run_round_sync(order, crew, index)
@@ -128,5 +129,6 @@ def _run_round_sync(order: LoopOrder, crew: Crew, index: int) -> TrainingReport:
         crew.produce(number % crew.n_augmentors, index, first, count, weights)
         for number, (first, count) in enumerate(order.chunks())
     ]
+    learned = crew.learn_unpaired(chunks)
     report, _ = crew.consume(index, chunks, 1.0)
-    return crew.get(report)
+    return with_unpaired(crew.get(report), [] if learned is None else [crew.get(learned)])

@@ -21,9 +21,10 @@ from ray.exceptions import (
 
 from pipelines.closed_loop.augmentors import LoopAugmentor
 from pipelines.closed_loop.checkpoint import LoopState, MemberState
-from pipelines.closed_loop.crew import AUGMENTOR_NAME, TRAINER_NAME, name_complaints
+from pipelines.closed_loop.crew import AUGMENTOR_NAME, TRAINER_NAME, UNPAIRED_NAME, name_complaints
 from pipelines.closed_loop.errors import CrewLostError
 from pipelines.closed_loop.trainer_worker import TrainerWorker
+from pipelines.closed_loop.unpaired_member import RepNetMember, RepNetWeights
 from pipelines.executor import WorkerResources
 from pipelines.node_labels import require_node
 from pipelines.ray_session import node_resources, placement_error, total_resources, workers_that_fit
@@ -84,11 +85,42 @@ class _TrainerActor:
     def weights(self) -> Any:
         return self._trainer.weights()
 
+    def wants_supervision(self) -> bool:
+        return self._trainer.wants_supervision
+
+    def hear(self, weights: RepNetWeights, rounds_learned: int) -> None:
+        self._trainer.hear(weights, rounds_learned)
+
     def state(self) -> MemberState:
         return self._trainer.state()
 
     def load_state(self, state: MemberState) -> None:
         self._trainer.load_state(state)
+
+
+class _UnpairedActor:
+    """Builds RepNet where it runs and passes calls on."""
+
+    _member: RepNetMember
+
+    def setup(self, build: Callable[[], RepNetMember], torch_threads: int) -> None:
+        torch.set_num_threads(torch_threads)
+        self._member = build()
+
+    def ping(self) -> None:
+        """Answers as soon as the actor has a place."""
+
+    def learn(self, *chunks: Any) -> dict[str, float]:
+        return self._member.learn(list(chunks))
+
+    def weights(self) -> RepNetWeights:
+        return self._member.weights()
+
+    def state(self) -> MemberState:
+        return self._member.state()
+
+    def load_state(self, state: MemberState) -> None:
+        self._member.load_state(state)
 
 
 class RayCrew:
@@ -101,6 +133,7 @@ class RayCrew:
         wait_for_nodes_s: Above 0, nodes may come and go (an autoscaler's): all members are asked for at once, and wait
             so long for a node. At 0 the members must fit on the nodes that there are.
         trainer_labels: Labels of the node for the trainer; keeps it off spot nodes.
+        build_unpaired: Builds RepNet, where its actor runs; None in a loop without unpaired data.
 
     Raises:
         PoolError: if the members cannot be placed.
@@ -114,8 +147,11 @@ class RayCrew:
         resources: WorkerResources,
         wait_for_nodes_s: float = 0.0,
         trainer_labels: Mapping[str, str] | None = None,
+        build_unpaired: Callable[[], RepNetMember | None] | None = None,
     ) -> None:
-        members = len(build_augmentors) + 1
+        unpaired_builds = [] if build_unpaired is None else [build_unpaired]
+        builds = [build_trainer, *build_augmentors, *unpaired_builds]
+        members = len(builds)
         labels = dict(trainer_labels or {})
         if wait_for_nodes_s == 0:
             if labels:
@@ -131,7 +167,9 @@ class RayCrew:
         trainer_class: Any = ray.remote(_TrainerActor)
         self._augmentors: list[Any] = [augmentor_class.options(**options).remote() for _ in build_augmentors]
         self._trainer: Any = trainer_class.options(**options, label_selector=labels or None).remote()
-        builds = [build_trainer, *build_augmentors]
+        unpaired_class: Any = ray.remote(_UnpairedActor)
+        self._unpaired: list[Any] = [unpaired_class.options(**options).remote() for _ in unpaired_builds]
+        self._supervises = False
         try:
             if wait_for_nodes_s > 0 or labels:  # a node with the labels may have no room for the trainer
                 self._wait_for_nodes(resources, max(wait_for_nodes_s, _LABELLED_ROOM_S))
@@ -141,13 +179,15 @@ class RayCrew:
                     for member, build in zip(self._members, builds, strict=True)
                 ]
             )
+            if self._unpaired:
+                self._supervises = self.get(self._trainer.wants_supervision.remote())
         except BaseException:
             self.close()
             raise
 
     @property
     def _members(self) -> list[Any]:
-        return [self._trainer, *self._augmentors]
+        return [self._trainer, *self._augmentors, *self._unpaired]
 
     @property
     def n_augmentors(self) -> int:
@@ -167,6 +207,13 @@ class RayCrew:
 
     def weights(self) -> Any:
         return self._trainer.weights.remote()
+
+    def learn_unpaired(self, chunks: list[Any]) -> Any:
+        return self._unpaired[0].learn.remote(*chunks) if self._unpaired else None
+
+    def supervise(self, rounds_learned: int) -> None:
+        if self._supervises:
+            self.get(self._trainer.hear.remote(self._unpaired[0].weights.remote(), rounds_learned))
 
     def ready(self, handles: list[Any]) -> Any:
         done, _ = ray.wait(handles, num_returns=1, fetch_local=False)
@@ -214,7 +261,8 @@ class RayCrew:
         self._get_all(calls)
 
     def _names(self) -> list[str]:
-        return [TRAINER_NAME, *(AUGMENTOR_NAME.format(index=index) for index in range(self.n_augmentors))]
+        augmentors = (AUGMENTOR_NAME.format(index=index) for index in range(self.n_augmentors))
+        return [TRAINER_NAME, *augmentors, *(UNPAIRED_NAME for _ in self._unpaired)]
 
     def _get_all(self, handles: list[Any]) -> list[Any]:
         return [self.get(handle) for handle in handles]

@@ -2,7 +2,8 @@
 
 import json
 import math
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from storage.object_store import ObjectStore
@@ -28,6 +29,22 @@ class TrainingReport:
     rejected: dict[str, int] = field(default_factory=dict)
     augmentor_metrics: list[dict[str, float]] = field(default_factory=list)
     validation: dict[str, float] = field(default_factory=dict)
+    unpaired: dict[str, float] = field(default_factory=dict)
+    """Losses of RepNet and of the estimator on unpaired 2D; empty in a loop without."""
+
+
+def with_unpaired(report: TrainingReport, learned: Sequence[dict[str, float]]) -> TrainingReport:
+    """The report with what RepNet said of its steps in the round, piece by piece."""
+    return replace(report, unpaired={**report.unpaired, **means_by_name(learned)})
+
+
+def means_by_name(pieces: Sequence[dict[str, float]]) -> dict[str, float]:
+    """Mean of every number over the pieces that have it."""
+    names = dict.fromkeys(name for piece in pieces for name in piece)
+    return {
+        name: sum(piece[name] for piece in pieces if name in piece) / sum(name in piece for piece in pieces)
+        for name in names
+    }
 
 
 def round_metrics(report: TrainingReport) -> dict[str, Any]:
@@ -56,6 +73,7 @@ def round_metrics(report: TrainingReport) -> dict[str, Any]:
     line.update(
         {f"validation_{name}": value for name, value in report.validation.items() if math.isfinite(value)}
     )
+    line.update({name: value for name, value in report.unpaired.items() if math.isfinite(value)})
     return line
 
 

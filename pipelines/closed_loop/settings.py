@@ -11,6 +11,7 @@ from estimators.lifters.simple_baseline import SimpleBaselineSettings
 from estimators.lifters.trainer import LifterTrainerSettings
 from pipelines.closed_loop.order import LoopOrder
 from pipelines.closed_loop.ordering import batch_bounds
+from pipelines.closed_loop.unpaired_settings import UnpairedSettings
 from pipelines.knobs import knob
 from pipelines.node_labels import LabelSelector
 
@@ -66,6 +67,8 @@ class ClosedLoopSettings(_Settings):
     augmentor: AugmentationSettings = FeedbackAugmentation()
     lifter: LifterSettings = SimpleBaselineSettings()
     trainer: LifterTrainerSettings = LifterTrainerSettings()
+    unpaired: UnpairedSettings | None = None
+    """2D poses without 3D that RepNet learns from beside the estimator."""
     diet: Literal["alternate", "mixed", "real"] = "mixed"
     """alternate: all fakes, then all real poses (published); mixed: half of every batch is real; real: no fakes."""
     real_share: float = Field(default=0.5, ge=0.0, lt=1.0)

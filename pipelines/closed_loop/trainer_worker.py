@@ -16,6 +16,8 @@ from pipelines.closed_loop.ordering import RowStream, batch_bounds, shuffled
 from pipelines.closed_loop.reports import TrainingReport
 from pipelines.closed_loop.source_poses import SourcePoses
 from pipelines.closed_loop.source_windows import SourceWindows, window_shape
+from pipelines.closed_loop.unpaired_member import RepNetWeights
+from pipelines.closed_loop.weak_lessons import WeakLessons
 from poses.metrics import mpjpe_mm
 from poses.randomness import RowRandom
 
@@ -48,9 +50,11 @@ class TrainerWorker:
         real: SourcePoses,
         validation: SourcePoses | None,
         validation_rows: np.ndarray | None = None,
+        weak: WeakLessons | None = None,
     ) -> None:
         self._order = order
         self._trainer = trainer
+        self._weak = weak
         shape = window_shape(trainer.lifter)
         self._real = SourceWindows(real, shape)
         self._validation = (
@@ -85,6 +89,16 @@ class TrainerWorker:
     def best_weights(self) -> Tensor | None:
         """The estimator's flat weights at `best_error_mm`."""
         return self._best_weights
+
+    @property
+    def wants_supervision(self) -> bool:
+        """True where RepNet's word on unpaired 2D is a part of the loss."""
+        return self._weak is not None
+
+    def hear(self, weights: RepNetWeights, rounds_learned: int) -> None:
+        """RepNet as it stands after `rounds_learned` rounds; what it says from now on comes of these weights."""
+        if self._weak is not None:
+            self._weak.hear(weights, rounds_learned)
 
     def pretrain(self, round_index: int) -> TrainingReport:
         """One pass over the real poses."""
@@ -138,7 +152,7 @@ class TrainerWorker:
             if self._full() or stop - start < 2:
                 break
             rows = torch.from_numpy(rows_of_all[start:stop])
-            losses.append(self._trainer.step(keypoints[rows], joints[rows]))
+            losses.append(self._step(keypoints[rows], joints[rows]))
         for _ in range(max(1, round(share * self._stream.batches_per_pass))):
             if self._full():
                 break
@@ -158,7 +172,7 @@ class TrainerWorker:
             fake_rows = torch.from_numpy(fakes)
             real_keypoints, real_joints = self._real_rows(rows)
             losses.append(
-                self._trainer.step(
+                self._step(
                     torch.cat([keypoints[fake_rows], real_keypoints]),
                     torch.cat([joints[fake_rows], real_joints]),
                 )
@@ -166,7 +180,12 @@ class TrainerWorker:
         return losses
 
     def _real_step(self) -> float:
-        return self._trainer.step(*self._real_rows(self._stream.next()))
+        return self._step(*self._real_rows(self._stream.next()))
+
+    def _step(self, keypoints: Tensor, joints: Tensor) -> float:
+        """One update from pairs and, where it counts, from RepNet's word; the loss of the pairs."""
+        weak = self._weak if self._weak is not None and self._weak.may_speak else None
+        return self._trainer.step(keypoints, joints, further_loss=None if weak is None else weak.loss)
 
     def _real_rows(self, rows: np.ndarray) -> tuple[Tensor, Tensor]:
         """Keypoints and targets of real poses; a random half mirrored (windows whole) where the diet says so."""
@@ -205,6 +224,7 @@ class TrainerWorker:
             rejected={} if chunk is None else chunk.rejected,
             augmentor_metrics=[] if chunk is None else chunk.metrics,
             validation=validation,
+            unpaired={} if self._weak is None else self._weak.means(),
         )
 
     def _validate(self, round_index: int) -> dict[str, float]:
@@ -236,6 +256,8 @@ class TrainerWorker:
             "stream_position": self._stream.position,
             "best_error_mm": self._best_error_mm if self._best_weights is not None else None,
         }
+        if self._weak is not None:
+            own["weak"] = self._weak.state()
         return MemberState(tensors, own)
 
     def load_state(self, state: MemberState) -> None:
@@ -251,3 +273,5 @@ class TrainerWorker:
         best = state.scalars["best_error_mm"]
         self._best_error_mm = float("inf") if best is None else best
         self._best_weights = state.tensors.get("best_weights")
+        if self._weak is not None:
+            self._weak.load_state(state.scalars["weak"])

@@ -49,6 +49,9 @@ class ImaginaryCrew:
         self.weights_of[weights] = self.version + 1
         return report, weights
 
+    def learn_unpaired(self, chunks: list[int]) -> None:
+        """This loop has no unpaired data."""
+
     def ready(self, handles: list[int]) -> int:
         return handles[(self.choices.pop() if self.choices else 0) % len(handles)]
 
@@ -90,3 +93,26 @@ def test_augmentors_do_run_ahead() -> None:
 def test_without_allowed_staleness_every_chunk_sees_the_newest_estimator() -> None:
     crew = ImaginaryCrew(3, [1, 2, 0, 1] * 10)
     assert run(crew, 12, 0).staleness == 0
+
+
+class _CrewWithRepNet(ImaginaryCrew):
+    """Every chunk that RepNet learns from gives the next number."""
+
+    def __init__(self, n_augmentors: int) -> None:
+        super().__init__(n_augmentors, [])
+        self.learned: dict[int, float] = {}
+
+    def learn_unpaired(self, chunks: list[int]) -> Any:
+        handle = self._handle()
+        self.learned[handle] = float(len(self.learned))
+        return handle
+
+    def get(self, handle: int) -> Any:
+        return {"repnet_critic": self.learned[handle]} if handle in self.learned else super().get(handle)
+
+
+def test_repnet_learns_from_every_chunk_and_its_numbers_are_averaged() -> None:
+    crew = _CrewWithRepNet(2)
+    report = run(crew, batches=9, max_staleness=2)
+    assert len(crew.learned) == 5  # chunks of 2 batches
+    assert report.unpaired == {"repnet_critic": 2.0}
