@@ -82,6 +82,11 @@ class PlanSummary:
         return [*found, f"  cost      {estimate.cost.text()}"] if estimate.cost else found
 
 
+_NOT_PROBED = (
+    "no probe, so neither time nor cost: this job is one piece; `posemill status` tells its rate at work"
+)
+
+
 def plan_recipe(name_or_path: str, changes: Sequence[str] = (), probe: bool = True) -> PlanSummary:
     """The plan of a recipe's job, and a probe of it.
 
@@ -116,7 +121,10 @@ def plan_recipe(name_or_path: str, changes: Sequence[str] = (), probe: bool = Tr
         probe=measured,
         estimate=_estimate(recipe, measured, left, at_once) if measured else None,
         refused=refused,
-        remarks=_remarks(recipe, settings, measured, workers, room),
+        remarks=[
+            *([] if verb_of(recipe).has_units else [_NOT_PROBED]),
+            *_remarks(recipe, settings, measured, workers, room),
+        ],
     )
 
 

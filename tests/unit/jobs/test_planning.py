@@ -100,3 +100,11 @@ def test_a_single_unit_is_measured_cold() -> None:
         ProbeExecutor(as_worker=True).run(FakeStage, [Unit("u0", "x", {}, rows=7)], lambda _: None)
     probe = ended.value.probe
     assert (probe.unit_id, probe.unit_rows, probe.bytes, probe.warm) == ("u0", 7, 70, False)
+
+
+def test_a_job_without_units_says_why_there_is_no_estimate(tmp_path: Path) -> None:
+    run_recipe("import", [*SMALL, f"out={tmp_path / 'in'}"], quiet=True)
+    data = [f"{name}.0.url={tmp_path / 'in'}" for name in ("data", "validation")]
+    summary = plan_recipe("train", [*data, f"out={tmp_path / 'out'}", PRICES])
+    assert summary.estimate is None
+    assert "no probe, so neither time nor cost" in "\n".join(summary.lines())
