@@ -83,7 +83,7 @@ class PlanSummary:
 
 
 _NOT_PROBED = (
-    "no probe, so neither time nor cost: this job is one piece; `posemill status` tells its rate at work"
+    "no probe, so neither time nor cost: units cannot be tried alone; `posemill status` tells its rate"
 )
 
 

@@ -174,6 +174,8 @@ def end_state(error: BaseException | None) -> RunState:
 
 def error_line(error: BaseException | None) -> str:
     """Its first line, without secrets; "" for no error."""
+    if isinstance(error, KeyboardInterrupt):
+        return f"stopped: {error}" if str(error) else "stopped: interrupted"
     return redacted_text(f"{type(error).__name__}: {error}".splitlines()[0]) if error else ""
 
 

@@ -114,7 +114,7 @@ def stopping_on_signals(
         say: Is told of a request, from another thread.
 
     Raises:
-        JobStoppedError: in place of `StopNow`.
+        JobStoppedError: in place of `StopNow`, and of the plain KeyboardInterrupt that a library makes of it.
     """
     watch = _Watch(stop, notices, poll_s, say)
     before = {number: signal.signal(number, watch.on_signal) for number in SIGNALS}
@@ -125,8 +125,10 @@ def stopping_on_signals(
         thread.start()
     try:
         yield
-    except StopNow as interrupt:
-        raise stop.error(str(interrupt)) from interrupt
+    except KeyboardInterrupt as interrupt:
+        if not stop.requested:
+            raise
+        raise stop.error(str(interrupt) or _GIVEN_BACK) from interrupt
     finally:
         watch.end()
         for number, handler in before.items():

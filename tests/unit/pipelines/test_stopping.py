@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from pipelines.errors import JobStoppedError
+from pipelines.heartbeat import error_line
 from pipelines.in_process import InProcessExecutor
 from pipelines.ray_session import _own_sigterm
 from pipelines.spot_notice import AwsSpotNotice, AwsSpotSettings, NoticeSettings, StopNotice, notices_of
@@ -81,6 +82,27 @@ def test_work_that_heeds_no_request_ends_at_once_and_handlers_come_back() -> Non
         time.sleep(30.0)
     sender.join()
     assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_a_library_that_makes_a_plain_interrupt_of_ours_changes_nothing() -> None:
+    """Ray Train does."""
+
+    def library() -> None:
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(5.0)
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt from None
+
+    stop = StopRequest(grace_s=60.0)
+    with (
+        pytest.raises(JobStoppedError, match="stopped on SIGTERM: what came after the last commit"),
+        stopping_on_signals(stop, say=lambda _: None),
+    ):
+        library()
+    with pytest.raises(KeyboardInterrupt), stopping_on_signals(StopRequest(), say=lambda _: None):
+        raise KeyboardInterrupt  # nobody asked
+    assert error_line(KeyboardInterrupt()) == "stopped: interrupted"
 
 
 def test_rays_own_handler_does_not_replace_ours() -> None:
