@@ -172,7 +172,8 @@ class RayCrew:
         self._supervises = False
         try:
             if wait_for_nodes_s > 0 or labels:  # a node with the labels may have no room for the trainer
-                self._wait_for_nodes(resources, max(wait_for_nodes_s, _LABELLED_ROOM_S))
+                room_s = _LABELLED_ROOM_S if labels else 0.0
+                self._wait_for_nodes(resources, max(wait_for_nodes_s, room_s))
             self._get_all(
                 [
                     member.setup.remote(build, resources.torch_threads)
