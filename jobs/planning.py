@@ -2,7 +2,7 @@
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -14,7 +14,7 @@ from jobs.locate import joined
 from jobs.probing import Probe, probe_recipe
 from jobs.recipe import Recipe, load_recipe
 from jobs.report.formatting import bytes_text, duration_text
-from jobs.verbs import plan_function, settings_of, verb_of
+from jobs.verbs import plan_function, settings_of, verb_of, weights_of
 from pipelines.plan import Plan, Unit, plan_path, refusal_of
 from storage.commit import list_commits
 from storage.object_store import open_store
@@ -107,9 +107,10 @@ def plan_recipe(name_or_path: str, changes: Sequence[str] = (), probe: bool = Tr
     done, refused = _standing(recipe, plan)
     left = [unit for unit in plan.units if unit.unit_id not in done]
     room = workers_on_nodes(recipe.head.cost, workers)
-    measured = None
+    measured, weights = None, None
     if probe and verb_of(recipe).has_units:
-        measured = probe_recipe(recipe, settings, as_worker=isinstance(executor, RaySettings))
+        weights = weights_of(recipe, settings, found)
+        measured = probe_recipe(recipe, settings, isinstance(executor, RaySettings), weights)
     at_once = max(1, min(room, len(left)))
     return PlanSummary(
         job=recipe.head.job,
@@ -119,7 +120,7 @@ def plan_recipe(name_or_path: str, changes: Sequence[str] = (), probe: bool = Tr
         units_done=len(done),
         workers=at_once,
         probe=measured,
-        estimate=_estimate(recipe, measured, left, at_once) if measured else None,
+        estimate=_estimate(recipe, measured, left, at_once, weights) if measured else None,
         refused=refused,
         remarks=[
             *([] if verb_of(recipe).has_units else [_NOT_PROBED]),
@@ -128,9 +129,14 @@ def plan_recipe(name_or_path: str, changes: Sequence[str] = (), probe: bool = Tr
     )
 
 
-def _estimate(recipe: Recipe, probe: Probe, left: Sequence[Unit], workers: int) -> Estimate:
+def _estimate(
+    recipe: Recipe, probe: Probe, left: Sequence[Unit], workers: int, weights: Mapping[str, int] | None
+) -> Estimate:
     """Units count by their rows; workers take them in turns, and a last turn that is not full takes its time too."""
-    sizes = [unit.rows / probe.unit_rows if probe.unit_rows and unit.rows else 1.0 for unit in left]
+    if weights is None:
+        sizes = [unit.rows / probe.unit_rows if probe.unit_rows and unit.rows else 1.0 for unit in left]
+    else:
+        sizes = [weights[unit.unit_id] / probe.unit_rows for unit in left]
     total = sum(sizes)
     turns = math.ceil(len(left) / workers) * total / len(left) if left else 0.0
     hours = probe.seconds * turns / 3600

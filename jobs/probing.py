@@ -5,7 +5,7 @@ The time of the second unit counts, so that loading models and filling caches do
 
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -31,7 +31,7 @@ class Probe:
 
     Attributes:
         unit_id: The unit that was measured.
-        unit_rows: Its rows, 0 if the unit is not counted in rows.
+        unit_rows: Its rows, by the plan or as weighed; 0 if the unit is not counted in rows.
         seconds: Warm, unless the plan has no second unit (`warm`).
         pairs, bytes: That it wrote.
         rejected, quarantined: Rows that it left out.
@@ -55,25 +55,31 @@ class ProbeDone(Exception):  # noqa: N818 - it is no error
         self.probe = probe
 
 
-def probe_recipe(recipe: Recipe, settings: BaseModel, as_worker: bool) -> Probe | None:
+def probe_recipe(
+    recipe: Recipe, settings: BaseModel, as_worker: bool, weights: Mapping[str, int] | None = None
+) -> Probe | None:
     """Run a job's probe in a scratch folder, which is removed; None if it had no unit to do.
 
     Args:
         as_worker: Use as many torch threads as a worker of a pool has, not as this process has.
+        weights: Rows of each unit by its id, where the plan does not know them; units without rows are not tried.
     """
     with tempfile.TemporaryDirectory(prefix="posemill-probe-") as folder:
         try:
-            run_function(recipe)(settings, RunContext(folder, ProbeExecutor(as_worker), recipe.head.seed))
+            run_function(recipe)(
+                settings, RunContext(folder, ProbeExecutor(as_worker, weights), recipe.head.seed)
+            )
         except ProbeDone as done:
             return done.probe
     return None
 
 
 class ProbeExecutor:
-    """Does two units from the middle of the plan in this process, then stops the job."""
+    """Does two units from the middle of the plan (by weight, if given) in this process, then stops the job."""
 
-    def __init__(self, as_worker: bool = False) -> None:
+    def __init__(self, as_worker: bool = False, weights: Mapping[str, int] | None = None) -> None:
         self._as_worker = as_worker
+        self._weights = weights
 
     def run(
         self,
@@ -88,6 +94,11 @@ class ProbeExecutor:
     ) -> ExecutionReport:
         """See `pipelines.executor.Executor.run`; always ends with ProbeDone."""
         del on_result, progress
+        weights = self._weights
+        if weights is not None:
+            units = sorted(
+                (unit for unit in units if weights[unit.unit_id]), key=lambda u: weights[u.unit_id]
+            )
         start = max(0, len(units) // 2 - 1)
         chosen = units[start : start + _PROBED_UNITS]
 
@@ -97,13 +108,13 @@ class ProbeExecutor:
             )
 
         with _torch_threads(resources.torch_threads if self._as_worker else 0):
-            return _measured(work, chosen)
+            return _measured(work, weights or {unit.unit_id: unit.rows for unit in chosen})
 
     def close(self) -> None:
         """Nothing to give back."""
 
 
-def _measured(work: Callable[[ResultCallback], ExecutionReport], units: Sequence[Unit]) -> ExecutionReport:
+def _measured(work: Callable[[ResultCallback], ExecutionReport], rows: Mapping[str, int]) -> ExecutionReport:
     """Work, and raise ProbeDone with the last unit; the report if no unit was done."""
     times_s: list[float] = [time.monotonic()]
     commits: list[UnitCommit] = []
@@ -116,7 +127,6 @@ def _measured(work: Callable[[ResultCallback], ExecutionReport], units: Sequence
     if not commits:
         return report
     last = commits[-1]
-    rows = {unit.unit_id: unit.rows for unit in units}
     raise ProbeDone(
         Probe(
             unit_id=last.unit_id,

@@ -22,6 +22,8 @@ class Verb:
     plan: str | None = None
     has_units: bool = False
     """Whether an executor does its work, or that of its first step, unit by unit; such a job can be probed."""
+    weigh: str | None = None
+    """The function that counts the rows of every unit where the plan does not know them."""
 
 
 VERBS: dict[str, Verb] = {
@@ -32,7 +34,12 @@ VERBS: dict[str, Verb] = {
     ),
     "loop": Verb("jobs.loop_recipe", "LoopRecipeSettings", "run_loop_recipe", "plan_loop_recipe"),
     "augment": Verb(
-        "pipelines.mass_augment", "AugmentSettings", "run_augment", "plan_augment", has_units=True
+        "pipelines.mass_augment",
+        "AugmentSettings",
+        "run_augment",
+        "plan_augment",
+        has_units=True,
+        weigh="rows_to_augment",
     ),
     "train": Verb("pipelines.train", "TrainSettings", "run_train", "plan_train"),
     "train_unpaired": Verb(
@@ -65,6 +72,14 @@ def run_function(recipe: Recipe) -> Callable[[Any, Any], Any]:
     """`run_<verb>(settings, context)`."""
     verb = verb_of(recipe)
     return getattr(importlib.import_module(verb.module), verb.run)
+
+
+def weights_of(recipe: Recipe, settings: BaseModel, planned: Any) -> dict[str, int] | None:
+    """Rows of every unit by its id, of what the job's planner gave; None where the plan's own numbers count."""
+    verb = verb_of(recipe)
+    return (
+        getattr(importlib.import_module(verb.module), verb.weigh)(settings, *planned) if verb.weigh else None
+    )
 
 
 def plan_function(recipe: Recipe) -> Callable[[Any, Any], Any] | None:

@@ -2,6 +2,7 @@
 
 from functools import partial
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from pipelines.augmentors import AugmentorSettings, build_augmentor, checkpoints_of, depends_on_batch
@@ -77,6 +78,21 @@ def plan_augment(settings: AugmentSettings, seed: int) -> tuple[Plan, Dataset]:
     if depends_on_batch(settings.augmentor):
         inputs["rows at once"] = str(settings.micro_rows)
     return make_plan("augment", settings, seed, units, inputs, weight_digests(settings)), source
+
+
+def rows_to_augment(settings: AugmentSettings, plan: Plan, source: Dataset) -> dict[str, int]:
+    """Rows that each unit has to make, by its id: the rows of the wanted parts in its range, times its copies."""
+    ends: dict[str, np.ndarray] = {}
+    if settings.parts is not None:
+        for entry in source.pair_files:
+            parts = source.read_rows(entry.path, 0, entry.rows, columns=["part"]).extra["part"].astype(str)
+            ends[entry.path] = np.concatenate([[0], np.cumsum(np.isin(parts, list(settings.parts)))])
+    rows = {}
+    for unit in plan.units:
+        file, start, stop = (unit.payload[key] for key in ("file", "start_row", "stop_row"))
+        chosen = stop - start if settings.parts is None else int(ends[file][stop] - ends[file][start])
+        rows[unit.unit_id] = chosen * unit.payload["n_copies"]
+    return rows
 
 
 def run_augment(settings: AugmentSettings, context: RunContext) -> UnitsResult:

@@ -11,6 +11,7 @@ from jobs.probing import ProbeDone, ProbeExecutor
 from jobs.running import run_recipe
 from pipelines.plan import Unit
 from storage.commit import FileEntry, UnitCommit
+from storage.reader import Dataset
 
 SMALL = ["motion.n_clips=5", "view.frame_step=30", "clips_per_unit=2"]
 PRICES = "cost={price_per_hour: 3.0, currency: EUR, workers_per_node: 2}"
@@ -56,6 +57,19 @@ def test_workers_take_turns_and_nodes_limit_them(tmp_path: Path) -> None:
     assert summary.estimate.hours == pytest.approx(2 * (2.5 / 3) * summary.probe.seconds / 3600)
     assert "room for 2 of the 8 workers" in summary.remarks[0]
     assert summary.to_dict()["estimate"]["cost"]["nodes"] == 1
+
+
+def test_rows_of_other_parts_are_not_counted(tmp_path: Path) -> None:
+    """The part that is asked for stands in a corner of one file; most units have nothing to make."""
+    source = tmp_path / "source"
+    run_recipe("import", [*SMALL, "split.shares={source_train: 0.4, source_valid: 0.6}", f"out={source}"])
+    recipe = ["augmentor.kind=wide", f"source={source}", "rows_per_unit=16", "copies=3", "copies_per_unit=2"]
+    summary = plan_recipe("augment", [*recipe, f"out={tmp_path / 'planned'}"])
+    run_recipe("augment", [*recipe, f"out={tmp_path / 'done'}"])
+    made = Dataset.open(tmp_path / "done").n_pairs
+    assert summary.estimate is not None
+    assert made > 0
+    assert summary.estimate.pairs == pytest.approx(made, rel=0.15)
 
 
 def test_what_is_done_is_not_planned_again_and_a_refusal_is_told(tmp_path: Path) -> None:
