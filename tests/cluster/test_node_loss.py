@@ -77,7 +77,7 @@ def test_a_node_that_goes_away_costs_nothing_but_time(cluster: Any, tmp_path: Pa
     report = executor.run_chain(stages, units(UNITS), lambda commit: told.append(commit.unit_id), name="test")
     remover.join()
     assert set(report.retries) <= {"NodeLost", "WorkerDied"}
-    assert report.retries.get("NodeLost", 0) >= 1
+    assert sum(report.retries.values()) >= 1
     assert not report.failed
     assert not report.bad_rows
     assert sorted(told) == sorted(f"u{index}" for index in range(UNITS))

@@ -42,7 +42,7 @@ with UnitWriter(open_store(sys.argv[1]), "run", "unit", SKELETON, row_group_rows
     [
         ("writer", "put_commit"),  # all data written, no commit
         ("local_store", "os.link"),  # the commit is a temporary file
-        ("writer", "write_sequences"),  # pairs written, clips not
+        ("sequences", "write_sequences"),  # pairs written, clips not
         ("local_store", "os.replace"),  # a finished file in the scratch folder
         ("pairs_file", "PairsFile.close"),  # rows without a footer
     ],

@@ -102,7 +102,9 @@ def test_a_changed_recipe_is_refused_with_the_ways_on_and_retry_finds_nothing(
     assert main(monkeypatch, *RUN, "--out", out, "--quiet", "--set", "seed=7", "--on-top") == 2
     assert "keys must be unique" in capsys.readouterr().err
     assert main(monkeypatch, "retry-quarantine", out, "--json") == 0
-    assert json.loads(capsys.readouterr().out) == [{"url": out, "before": 0, "left": 0, "runs": []}]
+    assert json.loads(capsys.readouterr().out) == [
+        {"url": out, "before": 0, "left": 0, "runs": [], "frames": {}}
+    ]
 
 
 def test_one_changed_byte_is_found(
