@@ -7,7 +7,7 @@ DEMO_OUT ?= out/demo
 MOCAP ?= ../shared/data/mocap
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test test-fast lint format bench faults fuzz results results-released install clean
+.PHONY: demo test test-fast test-long lint format bench faults fuzz results results-released install clean
 
 install: $(READY)
 
@@ -23,7 +23,11 @@ demo: $(READY)
 	@$(BIN)/posemill demo --out $(DEMO_OUT)
 
 test: $(READY) lint
-	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadgroup
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadgroup -m "not long"
+
+# What would carry `make test` over ten minutes on two cores: Ray Train's worker groups, mostly.
+test-long: $(READY)
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadgroup -m long
 
 test-fast: $(READY)
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 tests/unit tests/golden

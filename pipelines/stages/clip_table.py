@@ -44,7 +44,7 @@ def refuse_repeated_clips(store: ObjectStore, run_id: str) -> None:
         if clip.key in first_file:
             way = "leave one out with options.exclude, or give other keys with options.index_csv"
             if clip.source_file.startswith("embedded:"):
-                way = "clips of the embedded source share keys whatever the seed; write this to another --out"
+                way = "clips of the embedded source share keys whatever the seed; write to another output (--out)"
             raise PlanError(
                 f"clip {clip.key!r} comes from {first_file[clip.key]} and from {clip.source_file}; "
                 f"keys must be unique: {way}"

@@ -20,6 +20,7 @@ from tests.unit.pipelines.cases import context, make_source
 
 pytestmark = [
     pytest.mark.ray,
+    pytest.mark.long,
     pytest.mark.xdist_group("ray"),
     pytest.mark.filterwarnings("ignore::DeprecationWarning:ray"),
     pytest.mark.filterwarnings("ignore:.*use_push_based_shuffle.*:DeprecationWarning"),
