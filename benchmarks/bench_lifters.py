@@ -14,8 +14,8 @@ import torch
 from benchmarks.published_semgcn import PublishedSemGCN
 from benchmarks.row import BenchmarkRow
 from benchmarks.timing import seconds_of
-from estimators.lifters.semgcn import SemGCNLifter, SemGCNSettings
-from estimators.lifters.semgcn_inference import CHUNK
+from estimators.lifters.graphs.semgcn import SemGCNLifter, SemGCNSettings
+from estimators.lifters.graphs.semgcn_inference import CHUNK
 from poses.skeleton import load_skeleton
 
 BATCHES = (1024, 8192)

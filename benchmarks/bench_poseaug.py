@@ -19,8 +19,8 @@ from augment.poseaug.settings import GeneratorSettings, poseaug_preset
 from benchmarks.row import BenchmarkRow, rate_row, time_row
 from benchmarks.timing import seconds_of
 from estimators.lifters.settings import build_lifter
-from estimators.lifters.trainer import LifterTrainer, LifterTrainerSettings
-from estimators.lifters.videopose import VideoPoseSettings
+from estimators.lifters.temporal.videopose import VideoPoseSettings
+from estimators.lifters.training.trainer import LifterTrainer, LifterTrainerSettings
 from poses.skeleton import load_skeleton
 
 ROWS = 2048

@@ -24,7 +24,7 @@ from benchmarks.row import BenchmarkRow, rate_row, time_row
 from benchmarks.source import size_bytes, source_pairs, write_dataset
 from estimators.lifters.settings import build_lifter
 from estimators.lifters.simple_baseline import SimpleBaselineSettings
-from estimators.lifters.trainer import LifterTrainer, LifterTrainerSettings
+from estimators.lifters.training.trainer import LifterTrainer, LifterTrainerSettings
 from poses.batch import PoseBatch
 from storage.object_store import open_store
 from storage.reader import Dataset

@@ -16,8 +16,8 @@ from benchmarks.row import BenchmarkRow, rate_row
 from benchmarks.timing import seconds_of
 from estimators.errors import LifterInputError
 from estimators.lifters.settings import build_lifter
-from estimators.lifters.trainer import LifterTrainer, LifterTrainerSettings
-from estimators.lifters.videopose import VideoPoseLifter, VideoPoseSettings
+from estimators.lifters.temporal.videopose import VideoPoseLifter, VideoPoseSettings
+from estimators.lifters.training.trainer import LifterTrainer, LifterTrainerSettings
 from poses.skeleton import load_skeleton
 
 BATCHES = (1024, 8192)

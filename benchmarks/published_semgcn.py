@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from estimators.lifters.joint_graphs import adjacency_mask, joint_groups
+from estimators.lifters.graphs.joint_graphs import adjacency_mask, joint_groups
 from poses.skeleton import Skeleton
 
 

@@ -10,7 +10,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 
 from estimators.lifters.contract import Lifter
-from estimators.lifters.trainer import LifterTrainer, LifterTrainerSettings
+from estimators.lifters.training.trainer import LifterTrainer, LifterTrainerSettings
 from pipelines.chosen_on import TEST, selection_of
 from pipelines.context import RunContext
 from pipelines.errors import SettingsError

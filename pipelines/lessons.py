@@ -9,7 +9,7 @@ from torch import Tensor
 
 from estimators.data_parallel import Replicas
 from estimators.lifters.contract import Lifter
-from estimators.lifters.trainer import LifterTrainer
+from estimators.lifters.training.trainer import LifterTrainer
 from pipelines.errors import SettingsError
 from pipelines.mapped_rows import MappedRows
 from pipelines.pose_table import PairsSource, Windows, load_table

@@ -2,8 +2,8 @@
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from estimators.lifters.semi_supervised import SemiSupervisedSettings
-from estimators.lifters.videopose import VideoPoseSettings
+from estimators.lifters.temporal.videopose import VideoPoseSettings
+from estimators.lifters.training.semi_supervised import SemiSupervisedSettings
 from pipelines.pose_table import PairsSource
 
 

@@ -15,11 +15,11 @@ from torch import Tensor
 from estimators.checkpoints import checkpoint_to_bytes, load_module_state
 from estimators.errors import CheckpointError
 from estimators.lifters.contract import Lifter
-from estimators.lifters.mirroring import mirror_intrinsics, mirror_root
-from estimators.lifters.semi_losses import Labelled, Unlabelled
-from estimators.lifters.semi_supervised import SemiSupervisedTrainer
-from estimators.lifters.trajectory import RootTrajectory
-from estimators.lifters.videopose import VideoPoseSettings
+from estimators.lifters.temporal.trajectory import RootTrajectory
+from estimators.lifters.temporal.videopose import VideoPoseSettings
+from estimators.lifters.training.mirroring import mirror_intrinsics, mirror_root
+from estimators.lifters.training.semi_losses import Labelled, Unlabelled
+from estimators.lifters.training.semi_supervised import SemiSupervisedTrainer
 from pipelines.errors import SettingsError
 from pipelines.lessons import check_skeletons
 from pipelines.pose_table import PairsSource, Windows, load_table

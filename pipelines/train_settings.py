@@ -6,7 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from estimators.lifters.settings import LifterSettings
 from estimators.lifters.simple_baseline import SimpleBaselineSettings
-from estimators.lifters.trainer import LifterTrainerSettings
+from estimators.lifters.training.trainer import LifterTrainerSettings
 from pipelines.early_stopping import EarlyStopping
 from pipelines.knobs import knob
 from pipelines.node_labels import LabelSelector

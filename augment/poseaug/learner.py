@@ -35,7 +35,7 @@ from augment.poseaug.settings import PoseAugSettings
 from augment.windows import POSE, WindowShape
 from estimators.checkpoints import load_module_state, pack, unpack
 from estimators.lifters.contract import Lifter
-from estimators.lifters.schedules import LinearPoseAugSchedule
+from estimators.lifters.training.schedules import LinearPoseAugSchedule
 from estimators.optimizer_state import adam_state, generator_state, load_adam_state, load_generator_state
 from poses.skeleton import Skeleton
 

@@ -20,9 +20,9 @@ from estimators.errors import LifterInputError
 from estimators.images.integral import HEAD_CHANNELS, IntegralHead
 from estimators.images.joint_features import features_at_joints
 from estimators.images.resnet import ResNet, ResNetSettings, normalise_image
-from estimators.lifters.graph_convolution import GRAPHS
-from estimators.lifters.losses import LossName, loss_per_sample
-from estimators.lifters.semgcn import SemGCNSettings, graph_layers
+from estimators.lifters.graphs.convolution import GRAPHS
+from estimators.lifters.graphs.semgcn import SemGCNSettings, graph_layers
+from estimators.lifters.training.losses import LossName, loss_per_sample
 from poses.skeleton import Skeleton
 
 LEAST_STRIDE = 32
@@ -40,7 +40,7 @@ class GraphPoseSettings(BaseModel):
         default=1.0, gt=0.0, description="side of the pooled window, in cells of each map"
     )
     loss: LossName = Field(
-        default="joints_bones", description="of the 3D joints; see estimators.lifters.losses"
+        default="joints_bones", description="of the 3D joints; see estimators.lifters.training.losses"
     )
     keypoint_weight: float = Field(
         default=1.0, ge=0.0, description="of the mean absolute 2D error, in crop coordinates"

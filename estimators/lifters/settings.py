@@ -7,13 +7,13 @@ import torch
 from pydantic import Field
 
 from estimators.lifters.contract import Lifter
-from estimators.lifters.dual_stream import DualStreamLifter, DualStreamSettings
+from estimators.lifters.graphs.semgcn import SemGCNLifter, SemGCNSettings
+from estimators.lifters.graphs.stgcn import STGCNLifter, STGCNSettings
 from estimators.lifters.repnet.lifter import RepNetLifter
 from estimators.lifters.repnet.settings import RepNetSettings
-from estimators.lifters.semgcn import SemGCNLifter, SemGCNSettings
 from estimators.lifters.simple_baseline import SimpleBaselineLifter, SimpleBaselineSettings
-from estimators.lifters.stgcn import STGCNLifter, STGCNSettings
-from estimators.lifters.videopose import VideoPoseLifter, VideoPoseSettings
+from estimators.lifters.temporal.dual_stream import DualStreamLifter, DualStreamSettings
+from estimators.lifters.temporal.videopose import VideoPoseLifter, VideoPoseSettings
 from poses.skeleton import Skeleton
 
 AnyLifterSettings = (

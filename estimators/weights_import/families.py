@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from fnmatch import fnmatchcase
 
 from estimators.errors import CheckpointError
-from estimators.lifters.stgcn_graph import PARTITIONS
+from estimators.lifters.graphs.stgcn_graph import PARTITIONS
 from estimators.weights_import.plan import Family, ImportOptions, NetworkPlan, ShapeReader, Shapes
 from estimators.weights_import.repnet_layers import plan_repnet
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from estimators.errors import CheckpointError
 from estimators.lifters.contract import Lifter
 from estimators.lifters.settings import LifterSettings, build_lifter
-from estimators.lifters.trajectory import RootTrajectory
+from estimators.lifters.temporal.trajectory import RootTrajectory
 from estimators.weights_import.container import Container
 from estimators.weights_import.families import recognise
 from estimators.weights_import.plan import COUNTER, Family, ImportOptions, NetworkPlan

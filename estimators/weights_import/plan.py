@@ -48,7 +48,7 @@ class NetworkPlan:
         untrained: Keys of the published layout that the file does not have and that keep fresh weights.
         selected_on: What the published script chose the checkpoint on: 'test' where it keeps the best epoch on the test
             split, as a lifter's file then says.
-        is_trajectory: It gives the root's place instead of a pose (`estimators.lifters.trajectory`).
+        is_trajectory: It gives the root's place instead of a pose (`estimators.lifters.temporal.trajectory`).
     """
 
     settings: dict[str, Any]

@@ -12,7 +12,7 @@ from augment.wide_base.library import build_library, upright
 from estimators.checkpoints import load_module_state
 from estimators.lifters.contract import Lifter
 from estimators.lifters.settings import build_lifter
-from estimators.lifters.trainer import LifterTrainer
+from estimators.lifters.training.trainer import LifterTrainer
 from pipelines.closed_loop.augmentors import LoopAugmentor, NoAugmentor
 from pipelines.closed_loop.crew import Crew, CrewFactory, InProcessCrew
 from pipelines.closed_loop.feedback_member import FeedbackMember

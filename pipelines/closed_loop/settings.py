@@ -8,7 +8,7 @@ from augment.feedback_loop.settings import FeedbackLoopSettings
 from augment.poseaug.settings import PoseAugSettings, poseaug_preset
 from estimators.lifters.settings import LifterSettings
 from estimators.lifters.simple_baseline import SimpleBaselineSettings
-from estimators.lifters.trainer import LifterTrainerSettings
+from estimators.lifters.training.trainer import LifterTrainerSettings
 from pipelines.closed_loop.order import LoopOrder
 from pipelines.closed_loop.ordering import batch_bounds
 from pipelines.closed_loop.unpaired_settings import UnpairedSettings

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from estimators.lifters.contract import Lifter
-from estimators.lifters.trainer import LifterTrainer
+from estimators.lifters.training.trainer import LifterTrainer
 from estimators.weights import WeightBuffer, flatten_state, flatten_tensors
 from pipelines.closed_loop.checkpoint import MemberState
 from pipelines.closed_loop.chunks import PoseChunk, join_chunks

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from augment.errors import AugmentError
-from estimators.lifters.videopose import VideoPoseSettings
+from estimators.lifters.temporal.videopose import VideoPoseSettings
 from pipelines.closed_loop import ray_crew
 from pipelines.closed_loop.job import AUGMENTOR_FILE, METRICS_FILE, run_closed_loop
 from pipelines.closed_loop.reports import MetricsLog

@@ -7,7 +7,7 @@ from typing import Any
 
 import ray.train
 
-from estimators.lifters.trainer import LifterTrainer
+from estimators.lifters.training.trainer import LifterTrainer
 from pipelines.train_on_ray import ReplicaJob, train_replica
 
 DIES_AT = 6

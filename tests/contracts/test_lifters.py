@@ -4,11 +4,11 @@ import pytest
 import torch
 
 from estimators.lifters.contract import Lifter
-from estimators.lifters.dual_stream import DualStreamSettings
-from estimators.lifters.semgcn import SemGCNSettings
+from estimators.lifters.graphs.semgcn import SemGCNSettings
+from estimators.lifters.graphs.stgcn import STGCNSettings
 from estimators.lifters.simple_baseline import SimpleBaselineSettings
-from estimators.lifters.stgcn import STGCNSettings
-from estimators.lifters.videopose import VideoPoseSettings
+from estimators.lifters.temporal.dual_stream import DualStreamSettings
+from estimators.lifters.temporal.videopose import VideoPoseSettings
 from tests.contracts.lifter_contract import LifterContract
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import torch
 
-from estimators.lifters.trainer import LifterTrainer
+from estimators.lifters.training.trainer import LifterTrainer
 from pipelines.train import TrainSettings, run_train
 from storage.local_store import LocalStore
 from tests.unit.pipelines.cases import context, make_source

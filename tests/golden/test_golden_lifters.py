@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from estimators.lifters.simple_baseline import SimpleBaselineLifter, SimpleBaselineSettings
-from estimators.lifters.videopose import VideoPoseLifter, VideoPoseSettings
+from estimators.lifters.temporal.videopose import VideoPoseLifter, VideoPoseSettings
 from poses.skeleton import load_skeleton
 from tests.golden.weight_rules import rule_a_state
 from tests.shared_data import golden_path

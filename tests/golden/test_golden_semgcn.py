@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from estimators.lifters.graph_convolution import ChannelGraphConvolution, SemanticGraphConvolution
-from estimators.lifters.graph_nonlocal import GraphNonLocal
-from estimators.lifters.schedules import ReleasedExponentialSchedule
-from estimators.lifters.semgcn import SemGCNLifter, SemGCNSettings
-from estimators.lifters.trainer import LifterTrainer, LifterTrainerSettings
+from estimators.lifters.graphs.convolution import ChannelGraphConvolution, SemanticGraphConvolution
+from estimators.lifters.graphs.non_local import GraphNonLocal
+from estimators.lifters.graphs.semgcn import SemGCNLifter, SemGCNSettings
+from estimators.lifters.training.schedules import ReleasedExponentialSchedule
+from estimators.lifters.training.trainer import LifterTrainer, LifterTrainerSettings
 from poses.skeleton import load_skeleton
 from tests.golden.weight_rules import rule_a_state
 from tests.shared_data import golden_path
@@ -161,7 +161,10 @@ def test_three_training_steps() -> None:
         values = state[key].double()
         # Biases before a BatchNorm have no gradient but rounding, which Adam turns into steps of the whole rate, 1e-3.
         slack = 0.1 if key.endswith(("gconv.bias", "running_mean")) else 1e-3
-        assert float(values.sum()) == pytest.approx(total, rel=1e-3, abs=max(slack, 2e-2)), key
+        # A gradient near zero may change its sign in the last bit, and Adam makes a whole step of it: with two threads,
+        # or in float64, the sums of the largest matrices lie 8e-7 per entry from those of the published run.
+        rounding = max(2e-2, 2e-6 * values.numel())
+        assert float(values.sum()) == pytest.approx(total, rel=1e-3, abs=max(slack, rounding)), key
         assert float(values.square().sum()) == pytest.approx(squares, rel=1e-3, abs=slack), key
     lifter.eval()
     assert difference(lifter(x[:8], "loss"), golden["eval_out"]) < 6e-3

@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 import torch
 
-from estimators.lifters.batch_norm import BatchNormMomentum
 from estimators.lifters.contract import Lifter
-from estimators.lifters.semi_losses import Labelled, Unlabelled
-from estimators.lifters.semi_supervised import SemiSupervisedSettings, SemiSupervisedTrainer
-from estimators.lifters.trajectory import RootTrajectory
-from estimators.lifters.videopose import VideoPoseLifter, VideoPoseSettings
+from estimators.lifters.temporal.trajectory import RootTrajectory
+from estimators.lifters.temporal.videopose import VideoPoseLifter, VideoPoseSettings
+from estimators.lifters.training.batch_norm import BatchNormMomentum
+from estimators.lifters.training.semi_losses import Labelled, Unlabelled
+from estimators.lifters.training.semi_supervised import SemiSupervisedSettings, SemiSupervisedTrainer
 from poses.cameras import project_screen
 from poses.skeleton import load_skeleton
 from tests.golden.weight_rules import rule_a_state

@@ -10,8 +10,8 @@ import pytest
 import torch
 from torch.nn import functional
 
-from estimators.lifters.stgcn import STGCNLifter, STGCNSettings
-from estimators.lifters.stgcn_graph import body_graph
+from estimators.lifters.graphs.stgcn import STGCNLifter, STGCNSettings
+from estimators.lifters.graphs.stgcn_graph import body_graph
 from poses.skeleton import load_skeleton
 from tests.golden.weight_rules import rule_a_state
 from tests.shared_data import golden_path

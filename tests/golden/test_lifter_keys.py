@@ -6,11 +6,11 @@ import pytest
 import torch
 
 from estimators.lifters.contract import Lifter
-from estimators.lifters.dual_stream import motionbert, motionbert_lite
 from estimators.lifters.settings import build_lifter
 from estimators.lifters.simple_baseline import SimpleBaselineSettings
-from estimators.lifters.trajectory import RootTrajectory
-from estimators.lifters.videopose import VideoPoseSettings
+from estimators.lifters.temporal.dual_stream import motionbert, motionbert_lite
+from estimators.lifters.temporal.trajectory import RootTrajectory
+from estimators.lifters.temporal.videopose import VideoPoseSettings
 from poses.skeleton import load_skeleton
 from tests.shared_data import golden_path
 

@@ -14,7 +14,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from estimators.lifters.repnet.chain import ChainKind
-from estimators.lifters.schedules import ExponentialSchedule, Schedule, StepSchedule
+from estimators.lifters.training.schedules import ExponentialSchedule, Schedule, StepSchedule
 
 LEAKY_SLOPE = 0.3
 """Keras's default, which the published networks have; torch's is 0.01."""

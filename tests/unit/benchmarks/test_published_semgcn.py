@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from benchmarks.published_semgcn import PublishedSemGCN
-from estimators.lifters.semgcn import SemGCNLifter, SemGCNSettings
+from estimators.lifters.graphs.semgcn import SemGCNLifter, SemGCNSettings
 from poses.skeleton import load_skeleton
 from tests.shared_data import golden_path
 

@@ -6,7 +6,7 @@ import torch
 
 from benchmarks.bench_videopose import PublishedVideoPose, check_same
 from estimators.errors import LifterInputError
-from estimators.lifters.videopose import VideoPoseLifter, VideoPoseSettings
+from estimators.lifters.temporal.videopose import VideoPoseLifter, VideoPoseSettings
 from poses.skeleton import load_skeleton
 from tests.shared_data import golden_path
 

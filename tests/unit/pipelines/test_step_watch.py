@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from estimators.lifters.trainer import LifterTrainer
+from estimators.lifters.training.trainer import LifterTrainer
 from jobs.status import folder_status
 from pipelines.closed_loop.job import run_closed_loop
 from pipelines.closed_loop.loop import MetricsLog

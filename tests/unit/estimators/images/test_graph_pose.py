@@ -8,7 +8,7 @@ from estimators.images.graph_pose import GraphPoseNetwork, GraphPoseSettings
 from estimators.images.integral import cell_centres, soft_argmax
 from estimators.images.joint_features import features_at_joints
 from estimators.images.resnet import ResNet, ResNetSettings, normalise_image
-from estimators.lifters.semgcn import SemGCNSettings
+from estimators.lifters.graphs.semgcn import SemGCNSettings
 from poses.skeleton import load_skeleton
 
 SKELETON = load_skeleton("h36m_16")

@@ -10,12 +10,12 @@ from safetensors.torch import save as safetensors_bytes
 from torch import Tensor
 
 from estimators.errors import CheckpointError
-from estimators.lifters.dual_stream import DualStreamSettings
-from estimators.lifters.semgcn import SemGCNSettings
+from estimators.lifters.graphs.semgcn import SemGCNSettings
+from estimators.lifters.graphs.stgcn import STGCNSettings
 from estimators.lifters.settings import AnyLifterSettings, build_lifter
 from estimators.lifters.simple_baseline import SimpleBaselineSettings
-from estimators.lifters.stgcn import STGCNSettings
-from estimators.lifters.videopose import VideoPoseSettings
+from estimators.lifters.temporal.dual_stream import DualStreamSettings
+from estimators.lifters.temporal.videopose import VideoPoseSettings
 from estimators.weights_import.importer import import_weights
 from estimators.weights_import.plan import ImportOptions
 from poses.skeleton import load_skeleton

@@ -11,7 +11,7 @@ from augment.poseaug.settings import (
     PoseAugSettings,
 )
 from estimators.lifters.simple_baseline import SimpleBaselineSettings
-from estimators.lifters.trainer import LifterTrainerSettings
+from estimators.lifters.training.trainer import LifterTrainerSettings
 from pipelines.closed_loop.settings import (
     ClosedLoopSettings,
     FeedbackAugmentation,

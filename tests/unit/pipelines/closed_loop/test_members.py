@@ -7,9 +7,9 @@ import pytest
 
 from augment.poseaug.learner import GanBatch, GanStepResult, PoseAugLearner
 from augment.windows import POSE
-from estimators.lifters.schedules import LinearPoseAugSchedule
 from estimators.lifters.settings import build_lifter
-from estimators.lifters.trainer import LifterTrainer, LifterTrainerSettings
+from estimators.lifters.training.schedules import LinearPoseAugSchedule
+from estimators.lifters.training.trainer import LifterTrainer, LifterTrainerSettings
 from estimators.weights import flatten_state
 from pipelines.closed_loop.async_round import merge_reports
 from pipelines.closed_loop.chunks import PoseChunk

@@ -11,7 +11,7 @@ from augment.poseaug.bone_length_template import build_bone_length_template, swa
 from augment.poseaug.fake_filter import project
 from augment.poseaug.learner import GanBatch, PoseAugLearner
 from estimators.lifters.settings import build_lifter
-from estimators.lifters.trainer import LifterTrainer
+from estimators.lifters.training.trainer import LifterTrainer
 from estimators.weights import flatten_state
 from pipelines.closed_loop import build_crew
 from pipelines.closed_loop.build_crew import CrewPlan, crew_factory, member_seed

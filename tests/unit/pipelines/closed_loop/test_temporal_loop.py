@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from estimators.lifters.dual_stream import DualStreamSettings
 from estimators.lifters.settings import build_lifter
 from estimators.lifters.simple_baseline import SimpleBaselineSettings
-from estimators.lifters.videopose import VideoPoseSettings
+from estimators.lifters.temporal.dual_stream import DualStreamSettings
+from estimators.lifters.temporal.videopose import VideoPoseSettings
 from estimators.weights import flatten_state
 from pipelines.closed_loop.build_crew import CrewPlan, build_augmentor, crew_factory
 from pipelines.closed_loop.crew import Crew, InProcessCrew

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from estimators.lifters.repnet.judge import import_judge
 from estimators.lifters.repnet.settings import CriticSettings, RepNetSettings, RepNetTrainerSettings
-from estimators.lifters.videopose import VideoPoseSettings
+from estimators.lifters.temporal.videopose import VideoPoseSettings
 from estimators.weights import flatten_state
 from pipelines.closed_loop import build_crew, unpaired_crew
 from pipelines.closed_loop.build_crew import CrewPlan, crew_factory

@@ -17,7 +17,7 @@ from estimators.lifters.repnet.settings import (
 )
 from estimators.lifters.repnet.torso import align_to_torso
 from estimators.lifters.repnet.trainer import RepNetTrainer
-from estimators.lifters.trainer import LifterTrainer, LifterTrainerSettings
+from estimators.lifters.training.trainer import LifterTrainer, LifterTrainerSettings
 from poses.errors import PoseShapeError
 from poses.rotations import axis_angle_to_matrix
 from poses.skeleton import load_skeleton

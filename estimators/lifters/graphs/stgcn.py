@@ -17,9 +17,9 @@ from torch import Tensor, nn
 from estimators.dropout import SeededDropout
 from estimators.errors import LifterInputError
 from estimators.lifters.contract import Lifter
-from estimators.lifters.graph_convolution import mix
-from estimators.lifters.published_state import load_published
-from estimators.lifters.stgcn_graph import PARTITIONS, body_graph, inner_skeleton
+from estimators.lifters.graphs.convolution import mix
+from estimators.lifters.graphs.published_state import load_published
+from estimators.lifters.graphs.stgcn_graph import PARTITIONS, body_graph, inner_skeleton
 from poses.skeleton import Skeleton
 
 INPUT_EPS = 0.1

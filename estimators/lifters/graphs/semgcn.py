@@ -15,11 +15,11 @@ from torch import Tensor, nn
 
 from estimators.dropout import SeededDropout
 from estimators.lifters.contract import Lifter
-from estimators.lifters.graph_convolution import GRAPHS
-from estimators.lifters.graph_nonlocal import GraphNonLocal
-from estimators.lifters.joint_graphs import JointGroups, check_groups, joint_groups
-from estimators.lifters.published_state import load_published
-from estimators.lifters.semgcn_inference import (
+from estimators.lifters.graphs.convolution import GRAPHS
+from estimators.lifters.graphs.joint_graphs import JointGroups, check_groups, joint_groups
+from estimators.lifters.graphs.non_local import GraphNonLocal
+from estimators.lifters.graphs.published_state import load_published
+from estimators.lifters.graphs.semgcn_inference import (
     FoldedConvolution,
     FoldedNetwork,
     FoldedNonLocal,

@@ -3,7 +3,7 @@
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
-from estimators.lifters.schedules import OneCycleSchedule, Schedule, StepSchedule, WarmupSchedule
+from estimators.lifters.training.schedules import OneCycleSchedule, Schedule, StepSchedule, WarmupSchedule
 
 schedules: TypeAdapter[Schedule] = TypeAdapter(Schedule)
 

@@ -8,8 +8,8 @@ from math import prod
 from torch import Tensor
 
 from estimators.lifters.contract import check_keypoints
-from estimators.lifters.temporal_convolutions import TemporalConvolutions
-from estimators.lifters.videopose import VideoPoseSettings
+from estimators.lifters.temporal.convolutions import TemporalConvolutions
+from estimators.lifters.temporal.videopose import VideoPoseSettings
 from poses.skeleton import Skeleton, load_skeleton
 
 

@@ -6,14 +6,20 @@ import pytest
 import torch
 
 from estimators.errors import CheckpointError, LifterInputError
-from estimators.lifters.batch_norm import BatchNormMomentum
-from estimators.lifters.mirroring import mirror_intrinsics, mirror_root
-from estimators.lifters.semi_losses import Labelled, LensModel, Unlabelled, projection_term, shared_joints
-from estimators.lifters.semi_supervised import SemiSupervisedSettings, SemiSupervisedTrainer
 from estimators.lifters.settings import build_lifter
 from estimators.lifters.simple_baseline import SimpleBaselineSettings
-from estimators.lifters.trajectory import RootTrajectory
-from estimators.lifters.videopose import VideoPoseSettings
+from estimators.lifters.temporal.trajectory import RootTrajectory
+from estimators.lifters.temporal.videopose import VideoPoseSettings
+from estimators.lifters.training.batch_norm import BatchNormMomentum
+from estimators.lifters.training.mirroring import mirror_intrinsics, mirror_root
+from estimators.lifters.training.semi_losses import (
+    Labelled,
+    LensModel,
+    Unlabelled,
+    projection_term,
+    shared_joints,
+)
+from estimators.lifters.training.semi_supervised import SemiSupervisedSettings, SemiSupervisedTrainer
 from poses.cameras import project_screen
 from poses.kinematics import mirror_joints
 from poses.skeleton import Skeleton, load_skeleton

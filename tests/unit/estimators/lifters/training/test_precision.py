@@ -6,7 +6,7 @@ import torch
 from estimators.errors import CheckpointError
 from estimators.lifters.settings import build_lifter
 from estimators.lifters.simple_baseline import SimpleBaselineSettings
-from estimators.lifters.trainer import LifterTrainer, LifterTrainerSettings
+from estimators.lifters.training.trainer import LifterTrainer, LifterTrainerSettings
 from poses.skeleton import load_skeleton
 
 SKELETON = load_skeleton("h36m_16")

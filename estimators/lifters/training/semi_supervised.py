@@ -26,11 +26,12 @@ from torch import Tensor, nn
 from estimators.checkpoints import load_module_state, pack, unpack
 from estimators.dropout import set_dropout_generator
 from estimators.errors import LifterInputError
-from estimators.lifters.batch_norm import BatchNormMomentum, check_training_rows, set_momentum
 from estimators.lifters.contract import Lifter
-from estimators.lifters.mirroring import mean_of_both, mirror_root
-from estimators.lifters.schedules import ExponentialSchedule, Schedule
-from estimators.lifters.semi_losses import (
+from estimators.lifters.temporal.trajectory import RootTrajectory
+from estimators.lifters.training.batch_norm import BatchNormMomentum, check_training_rows, set_momentum
+from estimators.lifters.training.mirroring import mean_of_both, mirror_root
+from estimators.lifters.training.schedules import ExponentialSchedule, Schedule
+from estimators.lifters.training.semi_losses import (
     Labelled,
     LensModel,
     SemiLosses,
@@ -41,7 +42,6 @@ from estimators.lifters.semi_losses import (
     shared_joints,
     trajectory_term,
 )
-from estimators.lifters.trajectory import RootTrajectory
 from estimators.optimizer_state import adam_state, generator_state, load_adam_state, load_generator_state
 from poses.kinematics import mirror_joints
 from poses.skeleton import Skeleton

@@ -6,15 +6,15 @@ import pytest
 import torch
 
 from estimators.errors import CheckpointError, LifterInputError
-from estimators.lifters.graph_convolution import (
+from estimators.lifters.graphs.convolution import (
     ChannelGraphConvolution,
     PlainGraphConvolution,
     SemanticGraphConvolution,
 )
-from estimators.lifters.graph_nonlocal import GraphNonLocal
-from estimators.lifters.joint_graphs import adjacency_mask, joint_groups
-from estimators.lifters.semgcn import SemGCNLifter, SemGCNSettings
-from estimators.lifters.semgcn_inference import CHUNK
+from estimators.lifters.graphs.joint_graphs import adjacency_mask, joint_groups
+from estimators.lifters.graphs.non_local import GraphNonLocal
+from estimators.lifters.graphs.semgcn import SemGCNLifter, SemGCNSettings
+from estimators.lifters.graphs.semgcn_inference import CHUNK
 from estimators.lifters.settings import build_lifter
 from estimators.lifters.simple_baseline import SimpleBaselineSettings
 from poses.errors import SkeletonError

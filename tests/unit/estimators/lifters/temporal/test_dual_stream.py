@@ -6,10 +6,15 @@ from torch import nn
 from torch.nn.functional import gelu, layer_norm
 
 from estimators.errors import LifterInputError
-from estimators.lifters.dual_stream import Attention, DualStreamLifter, DualStreamSettings, StreamBlock
-from estimators.lifters.losses import loss_per_sample
 from estimators.lifters.settings import build_lifter
-from estimators.lifters.trainer import LifterTrainer, LifterTrainerSettings
+from estimators.lifters.temporal.dual_stream import (
+    Attention,
+    DualStreamLifter,
+    DualStreamSettings,
+    StreamBlock,
+)
+from estimators.lifters.training.losses import loss_per_sample
+from estimators.lifters.training.trainer import LifterTrainer, LifterTrainerSettings
 from poses.skeleton import load_skeleton
 
 SMALL = DualStreamSettings(window=5, max_frames=9, features=16, representation=12, layers=2, heads=4)

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from estimators.lifters.graph_convolution import GraphConvolution, mix
-from estimators.lifters.graph_nonlocal import GraphNonLocal, NonLocalWeights
-from estimators.lifters.joint_graphs import JointGroups
+from estimators.lifters.graphs.convolution import GraphConvolution, mix
+from estimators.lifters.graphs.joint_graphs import JointGroups
+from estimators.lifters.graphs.non_local import GraphNonLocal, NonLocalWeights
 from poses.skeleton import Skeleton
 
 CHUNK = 64

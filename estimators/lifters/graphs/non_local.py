@@ -12,7 +12,7 @@ block drops the last joint of an odd number, a joint without a partner is a grou
 import torch
 from torch import Tensor, nn
 
-from estimators.lifters.joint_graphs import JointGroups
+from estimators.lifters.graphs.joint_graphs import JointGroups
 from poses.skeleton import Skeleton
 
 

@@ -7,12 +7,12 @@ import torch
 
 from estimators.checkpoints import checkpoint_from_bytes, checkpoint_to_bytes
 from estimators.errors import CheckpointError, LifterInputError
-from estimators.lifters.dual_stream import DualStreamSettings
-from estimators.lifters.schedules import CosineSchedule, ExponentialSchedule, LinearPoseAugSchedule
 from estimators.lifters.settings import build_lifter
 from estimators.lifters.simple_baseline import SimpleBaselineSettings
-from estimators.lifters.trainer import LifterTrainer, LifterTrainerSettings
-from estimators.lifters.videopose import VideoPoseSettings
+from estimators.lifters.temporal.dual_stream import DualStreamSettings
+from estimators.lifters.temporal.videopose import VideoPoseSettings
+from estimators.lifters.training.schedules import CosineSchedule, ExponentialSchedule, LinearPoseAugSchedule
+from estimators.lifters.training.trainer import LifterTrainer, LifterTrainerSettings
 from poses.skeleton import load_skeleton
 
 SKELETON = load_skeleton("h36m_16")

@@ -17,7 +17,7 @@ from abc import ABC, abstractmethod
 import torch
 from torch import Tensor, nn
 
-from estimators.lifters.joint_graphs import adjacency_mask, normalised_adjacency
+from estimators.lifters.graphs.joint_graphs import adjacency_mask, normalised_adjacency
 from poses.skeleton import Skeleton
 
 XAVIER_GAIN = 1.414

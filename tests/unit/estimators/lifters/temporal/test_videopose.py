@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from estimators.errors import CheckpointError
-from estimators.lifters.videopose import VideoPoseLifter, VideoPoseSettings, kernel_widths_for
+from estimators.lifters.temporal.videopose import VideoPoseLifter, VideoPoseSettings, kernel_widths_for
 from poses.skeleton import load_skeleton
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from estimators.lifters.schedules import ReleasedExponentialSchedule
+from estimators.lifters.training.schedules import ReleasedExponentialSchedule
 
 
 def test_the_rate_stands_still_between_whole_periods() -> None:

@@ -4,10 +4,10 @@ import pytest
 import torch
 
 from estimators.errors import CheckpointError, LifterInputError
-from estimators.lifters.semgcn import SemGCNSettings
+from estimators.lifters.graphs.semgcn import SemGCNSettings
+from estimators.lifters.graphs.stgcn import STGCNLifter, STGCNSettings
+from estimators.lifters.graphs.stgcn_graph import body_graph, inner_skeleton
 from estimators.lifters.settings import build_lifter
-from estimators.lifters.stgcn import STGCNLifter, STGCNSettings
-from estimators.lifters.stgcn_graph import body_graph, inner_skeleton
 from poses.skeleton import load_skeleton, skeleton_names
 
 SKELETON = load_skeleton("h36m_16")

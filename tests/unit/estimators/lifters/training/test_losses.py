@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from estimators.lifters.losses import loss_per_sample
+from estimators.lifters.training.losses import loss_per_sample
 from poses.kinematics import bone_vectors
 from poses.skeleton import load_skeleton
 

@@ -17,11 +17,11 @@ from estimators.checkpoints import load_module_state, pack, unpack
 from estimators.data_parallel import Replicas
 from estimators.dropout import set_dropout_generator
 from estimators.errors import CheckpointError, LifterInputError
-from estimators.lifters.batch_norm import BatchNormMomentum, check_training_rows, set_momentum
 from estimators.lifters.contract import Lifter
-from estimators.lifters.losses import LossName, loss_per_sample
-from estimators.lifters.mirroring import mean_of_both
-from estimators.lifters.schedules import ConstantSchedule, Schedule
+from estimators.lifters.training.batch_norm import BatchNormMomentum, check_training_rows, set_momentum
+from estimators.lifters.training.losses import LossName, loss_per_sample
+from estimators.lifters.training.mirroring import mean_of_both
+from estimators.lifters.training.schedules import ConstantSchedule, Schedule
 from estimators.optimizer_state import adam_state, generator_state, load_adam_state, load_generator_state
 from poses.identity import stable_id
 
@@ -31,7 +31,7 @@ class LifterTrainerSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    loss: LossName = Field(default="mse", description="see estimators.lifters.losses")
+    loss: LossName = Field(default="mse", description="see estimators.lifters.training.losses")
     learning_rate: float = Field(default=1e-4, gt=0.0)
     betas: tuple[float, float] = (0.9, 0.999)
     amsgrad: bool = False

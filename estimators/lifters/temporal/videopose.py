@@ -1,6 +1,6 @@
 """VideoPose3D lifter (Pavllo et al. 2019, arXiv 1811.11742): temporal convolutions, any odd receptive field.
 
-The network itself is in `temporal_convolutions.py`; `trajectory.py` gives it the second meaning that semi-supervised
+The network itself is in `convolutions.py`; `trajectory.py` gives it the second meaning that semi-supervised
 training needs.
 """
 
@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from torch import Tensor
 
 from estimators.lifters.contract import Lifter, insert_root
-from estimators.lifters.temporal_convolutions import TemporalConvolutions
+from estimators.lifters.temporal.convolutions import TemporalConvolutions
 from poses.skeleton import Skeleton, load_skeleton
 
 

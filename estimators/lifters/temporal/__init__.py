@@ -1,0 +1,1 @@
+"""Lifters that see neighbouring frames: VideoPose3D with its trajectory model, and the dual-stream transformer."""

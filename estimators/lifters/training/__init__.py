@@ -1,0 +1,1 @@
+"""Training of lifters: trainers, losses, schedules of rate and BatchNorm, semi-supervised training."""
