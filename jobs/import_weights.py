@@ -1,15 +1,14 @@
 """The verb `posemill import-weights`: a published weight file becomes a lifter that `posemill evaluate` takes."""
 
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any
 
 import typer
 
-Show = Callable[[Any, bool, list[str]], None]
-"""Prints a result: values, whether as JSON, and the lines for a reader."""
+from jobs.options import JsonOption, show
 
+commands = typer.Typer()
 SUFFIX = ".lifter.safetensors"
 _SHOWN = 6
 
@@ -150,46 +149,41 @@ def _write(target: str, content: bytes) -> str:
     )
 
 
-def add_import_command(app: typer.Typer, show: Show) -> None:
-    """Adds the verb to the command line; heavy imports happen when it is used."""
+@commands.command("import-weights")
+def import_weights_command(
+    file: Annotated[
+        str,
+        typer.Argument(metavar="FILE", help="torch (.pth .tar .pt .bin), safetensors, Keras .h5 or npz."),
+    ],
+    out: Annotated[
+        str | None, typer.Option("--out", help=f"The lifter's file; NAME{SUFFIX} here without.")
+    ] = None,
+    kind: Annotated[
+        str | None,
+        typer.Option("--as", metavar="KIND", help="The kind of lifter, where it is not recognised."),
+    ] = None,
+    key: Annotated[
+        str | None, typer.Option("--key", help="The entry with the state dict, such as model_traj.")
+    ] = None,
+    skeleton: Annotated[
+        str | None, typer.Option("--skeleton", help="Where it is not Human3.6M's 16 or 17 joints.")
+    ] = None,
+    keypoints: Annotated[
+        str | None,
+        typer.Option("--keypoints", help="VideoPose: skeleton of the 2D joints, such as coco_17."),
+    ] = None,
+    causal: Annotated[bool, typer.Option("--causal", help="VideoPose: it looks only backwards.")] = False,
+    without_camera: Annotated[
+        bool, typer.Option("--without-camera", help="RepNet: the generator alone will do.")
+    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what is in it, write nothing.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Make a lifter of a published weight file. Nothing in the file is run, and what does not fit is refused."""
+    from estimators.weights_import.plan import ImportOptions
+    from poses.skeleton import load_skeleton
 
-    @app.command("import-weights")
-    def import_weights_command(
-        file: Annotated[
-            str,
-            typer.Argument(metavar="FILE", help="torch (.pth .tar .pt .bin), safetensors, Keras .h5 or npz."),
-        ],
-        out: Annotated[
-            str | None, typer.Option("--out", help=f"The lifter's file; NAME{SUFFIX} here without.")
-        ] = None,
-        kind: Annotated[
-            str | None,
-            typer.Option("--as", metavar="KIND", help="The kind of lifter, where it is not recognised."),
-        ] = None,
-        key: Annotated[
-            str | None, typer.Option("--key", help="The entry with the state dict, such as model_traj.")
-        ] = None,
-        skeleton: Annotated[
-            str | None, typer.Option("--skeleton", help="Where it is not Human3.6M's 16 or 17 joints.")
-        ] = None,
-        keypoints: Annotated[
-            str | None,
-            typer.Option("--keypoints", help="VideoPose: skeleton of the 2D joints, such as coco_17."),
-        ] = None,
-        causal: Annotated[bool, typer.Option("--causal", help="VideoPose: it looks only backwards.")] = False,
-        without_camera: Annotated[
-            bool, typer.Option("--without-camera", help="RepNet: the generator alone will do.")
-        ] = False,
-        dry_run: Annotated[
-            bool, typer.Option("--dry-run", help="Show what is in it, write nothing.")
-        ] = False,
-        as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")] = False,
-    ) -> None:
-        """Make a lifter of a published weight file. Nothing in the file is run, and what does not fit is refused."""
-        from estimators.weights_import.plan import ImportOptions
-        from poses.skeleton import load_skeleton
-
-        joints = load_skeleton(skeleton) if skeleton is not None else None
-        options = ImportOptions(kind, key, joints, keypoints, causal, without_camera)
-        outcome = import_weights_file(file, out, options, dry_run)
-        show(outcome.to_dict(), as_json, outcome.lines())
+    joints = load_skeleton(skeleton) if skeleton is not None else None
+    options = ImportOptions(kind, key, joints, keypoints, causal, without_camera)
+    outcome = import_weights_file(file, out, options, dry_run)
+    show(outcome.to_dict(), as_json, outcome.lines())
