@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 
+from benchmarks.document import with_rows_replaced, write_below
 from benchmarks.row import BenchmarkRow
 
 MODULES = (
@@ -63,7 +64,7 @@ def main() -> None:
     """Measure everything, or what `--only` names."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--only", nargs="*", default=MODULES, help=f"some of {', '.join(MODULES)}")
-    parser.add_argument("--write", action="store_true", help="write the table into docs/benchmarks.md")
+    parser.add_argument("--write", action="store_true", help="write the table, or these rows of it, to docs")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     print(f"posemill benchmarks on {machine()}", flush=True)
@@ -74,8 +75,10 @@ def main() -> None:
     text = table(rows)
     print(text)
     if arguments.write:
-        head = DOCUMENT.read_text().split(MARK)[0].rstrip()
-        DOCUMENT.write_text(f"{head}\n\n{MARK}\n\nMeasured on {machine()}.\n\n{text}\n")
+        text = f"Measured on {machine()}.\n\n{text}"
+        if arguments.only != MODULES:
+            text = with_rows_replaced(DOCUMENT.read_text().split(MARK)[1].strip(), text)
+        write_below(DOCUMENT, MARK, text)
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+from benchmarks.document import write_between
 from benchmarks.row import BenchmarkRow
 from benchmarks.simulated_ray import SimulatedRay, simulation
 from benchmarks.source import source_pairs
@@ -304,8 +305,7 @@ def main() -> None:
     text = tables(sweep(commit, ray), memory_per_unit(commit), stored_per_unit(commit, skeleton), ray)
     print(text)
     if arguments.write:
-        head, rest = DOCUMENT.read_text().split(BEGIN)
-        DOCUMENT.write_text(f"{head}{BEGIN}\n\n{text}\n\n{END}{rest.split(END)[1]}")
+        write_between(DOCUMENT, BEGIN, END, text)
 
 
 if __name__ == "__main__":

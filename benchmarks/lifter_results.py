@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks.document import write_below
 from benchmarks.results import PLAIN, PROTOCOL, ROWS, Errors, measure
 
 ARMS = ("source only", "wide random", "default")
@@ -59,8 +60,7 @@ def main() -> None:
     text = table(measure(arguments.folder))
     print(text)
     if arguments.write:
-        head = DOCUMENT.read_text().split(MARK)[0].rstrip()
-        DOCUMENT.write_text(f"{head}\n\n{MARK}\n\n{text}\n")
+        write_below(DOCUMENT, MARK, text)
 
 
 if __name__ == "__main__":

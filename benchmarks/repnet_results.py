@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from benchmarks.document import write_below
 from benchmarks.results import HARD_VIEWS, PLAIN, ROWS
 from estimators.lifters.repnet.camera import camera_parts
 from estimators.lifters.repnet.flat_pose import normalise_keypoints, unflatten_joints
@@ -237,8 +238,7 @@ def main() -> None:
     text = report(*measure(arguments.dataset, repnet, baseline, arguments.every), arguments)
     print(text)
     if arguments.write:
-        head = DOCUMENT.read_text().split(MARK)[0].rstrip()
-        DOCUMENT.write_text(f"{head}\n\n{MARK}\n\n{text}\n")
+        write_below(DOCUMENT, MARK, text)
 
 
 if __name__ == "__main__":

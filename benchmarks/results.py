@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import yaml
 
+from benchmarks.document import write_below
 from pipelines.build import SOURCE
 from pipelines.context import RunContext
 from pipelines.evaluate import evaluate_table
@@ -164,8 +165,7 @@ def main() -> None:
         text += "\n\n" + released_table(measure(arguments.released))
     print(text)
     if arguments.write:
-        head = DOCUMENT.read_text().split(MARK)[0].rstrip()
-        DOCUMENT.write_text(f"{head}\n\n{MARK}\n\n{text}\n")
+        write_below(DOCUMENT, MARK, text)
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ import pyarrow.parquet as pq
 import zarr
 from zarr.codecs import BloscCodec, Crc32cCodec
 
+from benchmarks.document import write_between
 from benchmarks.source import size_bytes, source_pairs
 from storage.pairs_file import parquet_options
 from storage.schema import NAME_COLUMNS, arrow_schema, batch_columns, to_arrow
@@ -205,8 +206,7 @@ def main() -> None:
     text = tables(*parquet_settings(arguments.rows), *zarr_settings(arguments.rows))
     print(text)
     if arguments.write:
-        head, rest = DOCUMENT.read_text().split(BEGIN)
-        DOCUMENT.write_text(f"{head}{BEGIN}\n\n{text}\n\n{END}{rest.split(END)[1]}")
+        write_between(DOCUMENT, BEGIN, END, text)
 
 
 if __name__ == "__main__":
