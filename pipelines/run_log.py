@@ -9,7 +9,8 @@ import json
 import os
 import socket
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
@@ -23,6 +24,21 @@ _PART_S = 10.0
 _PART_LINES = 1000
 _MAX_TEXT = 8000
 """Longer texts (tracebacks) are cut in the middle."""
+
+
+@contextmanager
+def told_to_the_end(log: "RunLog", end: Callable[[BaseException | None], None]) -> Iterator[None]:
+    """Around an attempt: whatever ends it, `end` is told (None: it is done), and the log has the last word."""
+    try:
+        yield
+    except BaseException as error:
+        end(error)
+        log.event("attempt_ended", "error", error_class=type(error).__name__, error=str(error))
+        log.flush()
+        raise
+    end(None)
+    log.event("attempt_ended")
+    log.flush()
 
 
 class RunLog:

@@ -1,7 +1,6 @@
 """From a plan to a published dataset: freeze, skip what is committed, run the rest, publish."""
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,7 +19,7 @@ from pipelines.heartbeat import HeartbeatWriter
 from pipelines.metrics import RunMetrics
 from pipelines.on_top import refuse_repeated_rows
 from pipelines.plan import Plan, freeze_plan, read_plan
-from pipelines.run_log import RunLog
+from pipelines.run_log import RunLog, told_to_the_end
 from pipelines.run_watch import RunWatch
 from poses.skeleton import Skeleton
 from storage.commit import UnitCommit, iter_commits
@@ -114,7 +113,7 @@ def run_units(
     log.event("attempt_started", units=len(plan.units), units_before=n_before, code_version=plan.code_version)
     if resumed:
         watch.log(f"{plan.run_id}: {n_before} of {len(plan.units)} units were done before")
-    with _last_words(beat, log):
+    with told_to_the_end(log, beat.end):
         limit = BadRowCount(store, bad_rows)
         for commit in done:
             limit.add(commit)
@@ -146,21 +145,6 @@ def run_units(
         log.event("published", version=manifest.version, rows=manifest.rows)
     watch.finish(plan.job)
     return UnitsResult(plan.run_id, manifest, commits, report)
-
-
-@contextmanager
-def _last_words(beat: HeartbeatWriter, log: RunLog) -> Iterator[None]:
-    """Whatever ends the run, its heartbeat and its log tell."""
-    try:
-        yield
-    except BaseException as error:
-        beat.end(error)
-        log.event("attempt_ended", "error", error_class=type(error).__name__, error=str(error))
-        log.flush()
-        raise
-    beat.end()
-    log.event("attempt_ended")
-    log.flush()
 
 
 def lineage_of(plan: Plan) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from pipelines.heartbeat import (
     write_heartbeat,
 )
 from pipelines.progress import Progress
-from pipelines.run_log import RunLog
+from pipelines.run_log import RunLog, told_to_the_end
 from storage.object_store import ObjectStore, open_store
 
 _BEAT_S = 2.0
@@ -42,16 +42,8 @@ def watched_steps(
     log = RunLog(store, run_id, job, context.progress.log)
     watch = StepWatch(context.progress, store, log, Heartbeat.begun(job, total, counts), run_id)
     log.event("attempt_started", total=total, counts=counts)
-    try:
+    with told_to_the_end(log, watch.end):
         yield replace(context, progress=watch)
-    except BaseException as error:
-        watch.end(error)
-        log.event("attempt_ended", "error", error_class=type(error).__name__, error=str(error))
-        log.flush()
-        raise
-    watch.end()
-    log.event("attempt_ended")
-    log.flush()
 
 
 class StepWatch:

@@ -36,91 +36,67 @@ _LABELLED_ROOM_S = 60.0
 """How long a trainer that is bound to labelled nodes may wait for room on them, at least."""
 
 
-class _AugmentorActor:
-    """Builds its augmentor where it runs, with few torch threads, and passes calls on.
+class _Member:
+    """Builds its member where it runs, with few torch threads, and passes calls on.
 
     It is built in a call of its own and not in the constructor: Ray takes an error there for the actor's death.
     """
 
-    _augmentor: LoopAugmentor
+    _member: Any
 
-    def setup(self, build: Callable[[], LoopAugmentor], torch_threads: int) -> None:
-        torch.set_num_threads(torch_threads)
-        self._augmentor = build()
-
-    def ping(self) -> None:
-        """Answers as soon as the actor has a place."""
-
-    def produce(self, round_index: int, first_batch: int, n_batches: int, weights: Any) -> Any:
-        return self._augmentor.produce(round_index, first_batch, n_batches, weights)
-
-    def complaints(self) -> tuple[str, ...]:
-        return self._augmentor.complaints()
-
-    def state(self) -> MemberState:
-        return self._augmentor.state()
-
-    def load_state(self, state: MemberState) -> None:
-        self._augmentor.load_state(state)
-
-
-class _TrainerActor:
-    """Builds its trainer where it runs and passes calls on; chunks arrive as arguments that Ray has resolved."""
-
-    _trainer: TrainerWorker
-
-    def setup(self, build: Callable[[], TrainerWorker], torch_threads: int) -> None:
-        torch.set_num_threads(torch_threads)
-        self._trainer = build()
-
-    def ping(self) -> None:
-        """Answers as soon as the actor has a place."""
-
-    def consume(self, round_index: int, share: float, *chunks: Any) -> tuple[Any, Any]:
-        return self._trainer.consume(round_index, list(chunks), share)
-
-    def pretrain(self, round_index: int) -> Any:
-        return self._trainer.pretrain(round_index)
-
-    def weights(self) -> Any:
-        return self._trainer.weights()
-
-    def wants_supervision(self) -> bool:
-        return self._trainer.wants_supervision
-
-    def hear(self, weights: RepNetWeights, rounds_learned: int) -> None:
-        self._trainer.hear(weights, rounds_learned)
-
-    def state(self) -> MemberState:
-        return self._trainer.state()
-
-    def load_state(self, state: MemberState) -> None:
-        self._trainer.load_state(state)
-
-
-class _UnpairedActor:
-    """Builds RepNet where it runs and passes calls on."""
-
-    _member: RepNetMember
-
-    def setup(self, build: Callable[[], RepNetMember], torch_threads: int) -> None:
+    def setup(self, build: Callable[[], Any], torch_threads: int) -> None:
         torch.set_num_threads(torch_threads)
         self._member = build()
 
     def ping(self) -> None:
         """Answers as soon as the actor has a place."""
 
-    def learn(self, *chunks: Any) -> dict[str, float]:
-        return self._member.learn(list(chunks))
-
-    def weights(self) -> RepNetWeights:
-        return self._member.weights()
-
     def state(self) -> MemberState:
         return self._member.state()
 
     def load_state(self, state: MemberState) -> None:
         self._member.load_state(state)
+
+
+class _AugmentorActor(_Member):
+    _member: LoopAugmentor
+
+    def produce(self, round_index: int, first_batch: int, n_batches: int, weights: Any) -> Any:
+        return self._member.produce(round_index, first_batch, n_batches, weights)
+
+    def complaints(self) -> tuple[str, ...]:
+        return self._member.complaints()
+
+
+class _TrainerActor(_Member):
+    """Chunks arrive as arguments that Ray has resolved."""
+
+    _member: TrainerWorker
+
+    def consume(self, round_index: int, share: float, *chunks: Any) -> tuple[Any, Any]:
+        return self._member.consume(round_index, list(chunks), share)
+
+    def pretrain(self, round_index: int) -> Any:
+        return self._member.pretrain(round_index)
+
+    def weights(self) -> Any:
+        return self._member.weights()
+
+    def wants_supervision(self) -> bool:
+        return self._member.wants_supervision
+
+    def hear(self, weights: RepNetWeights, rounds_learned: int) -> None:
+        self._member.hear(weights, rounds_learned)
+
+
+class _UnpairedActor(_Member):
+    _member: RepNetMember
+
+    def learn(self, *chunks: Any) -> dict[str, float]:
+        return self._member.learn(list(chunks))
+
+    def weights(self) -> RepNetWeights:
+        return self._member.weights()
 
 
 class RayCrew:

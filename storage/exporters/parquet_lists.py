@@ -93,6 +93,18 @@ class ListsFile:
         self._file.discard()
 
 
+def write_lists_file(file: OpenFile, selection: PairsSelection, lists: Lists, pairs: PoseBatch) -> None:
+    """Writes pairs as one file, in row groups of `ROW_GROUP_ROWS`; a file that fails is given up."""
+    made = ListsFile(file, selection, lists)
+    try:
+        for start in range(0, len(pairs), ROW_GROUP_ROWS):
+            made.write(pairs.take(slice(start, start + ROW_GROUP_ROWS)))
+    except BaseException:
+        made.discard()
+        raise
+    made.finish()
+
+
 def _parquet_options(schema: pa.Schema) -> dict[str, Any]:
     nested = {field.name for field in schema if pa.types.is_nested(field.type)}
     return {

@@ -16,7 +16,7 @@ from poses.batch import PoseBatch
 from storage.exporters.columns import same_extra
 from storage.exporters.huggingface import FOLDER, SplitNames, part_names, write_card
 from storage.exporters.huggingface import SHARD_ROWS as SPLIT_ROWS
-from storage.exporters.parquet_lists import ROW_GROUP_ROWS, ListsFile
+from storage.exporters.parquet_lists import write_lists_file
 from storage.exporters.selection import PairsSelection
 from storage.exporters.settings import ExportSettings
 from storage.exporters.target import ExportedFiles
@@ -149,15 +149,7 @@ def _plan_huggingface(selection: PairsSelection, settings: ExportSettings) -> It
 
 
 def _write_huggingface(selection: PairsSelection, shard: Shard, files: ExportedFiles) -> None:
-    rows = read_shard(selection, shard)
-    file = ListsFile(files.begin(shard.path), selection, "nested")
-    try:
-        for start in range(0, len(rows), ROW_GROUP_ROWS):
-            file.write(rows.take(slice(start, start + ROW_GROUP_ROWS)))
-    except BaseException:
-        file.discard()
-        raise
-    file.finish()
+    write_lists_file(files.begin(shard.path), selection, "nested", read_shard(selection, shard))
 
 
 def _join_huggingface(

@@ -116,31 +116,7 @@ def _half_cosine(start: float, stop: float, progress: float) -> float:
     return stop + (start - stop) * 0.5 * (1.0 + math.cos(math.pi * min(1.0, progress)))
 
 
-_Plain = Annotated[
-    ConstantSchedule
-    | LinearPoseAugSchedule
-    | CosineSchedule
-    | ExponentialSchedule
-    | ReleasedExponentialSchedule
-    | StepSchedule
-    | OneCycleSchedule,
-    Field(discriminator="kind"),
-]
-
-
-class WarmupSchedule(_Schedule):
-    """A linear rise over the first updates, times another schedule, which is not delayed by it."""
-
-    kind: Literal["warmup"] = "warmup"
-    steps: int = Field(ge=1)
-    then: _Plain = ConstantSchedule()
-
-    def factor(self, step: int, epoch: int) -> float:
-        """Factor for the step-th update (from 0) in the epoch-th epoch (from 0)."""
-        return min(1.0, (step + 1) / self.steps) * self.then.factor(step, epoch)
-
-
-Schedule = Annotated[
+_Plain = (
     ConstantSchedule
     | LinearPoseAugSchedule
     | CosineSchedule
@@ -148,6 +124,19 @@ Schedule = Annotated[
     | ReleasedExponentialSchedule
     | StepSchedule
     | OneCycleSchedule
-    | WarmupSchedule,
-    Field(discriminator="kind"),
-]
+)
+
+
+class WarmupSchedule(_Schedule):
+    """A linear rise over the first updates, times another schedule, which is not delayed by it."""
+
+    kind: Literal["warmup"] = "warmup"
+    steps: int = Field(ge=1)
+    then: _Plain = Field(default=ConstantSchedule(), discriminator="kind")
+
+    def factor(self, step: int, epoch: int) -> float:
+        """Factor for the step-th update (from 0) in the epoch-th epoch (from 0)."""
+        return min(1.0, (step + 1) / self.steps) * self.then.factor(step, epoch)
+
+
+Schedule = Annotated[_Plain | WarmupSchedule, Field(discriminator="kind")]
