@@ -8,18 +8,24 @@ Rules that every augmentor keeps (tests/contracts/augmentor_contract.py checks t
   the copy's number, and follow the order of their sources.
 - Nothing disappears: every source row is either in `pairs` or in `rejected`, with a reason.
 - `extra["up_camera"]`, where there is one, is turned along with the pose.
+
+A `WindowAugmentor` also keeps them for windows of frames (`augment.windows`), with one draw per window, by the id of
+its output frame's row; a window with one bad frame is rejected whole, all of its rows with the window's reason.
 """
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
 from augment.errors import AugmentError
+from augment.validity import REASONS
+from augment.windows import POSE, WindowShape
 from poses.batch import PoseBatch
 from poses.identity import derive_ids
+from poses.randomness import RowRandom
 
 UP_COLUMN = "up_camera"
 """Extra column (B, 3): the world's up in camera axes. Without it a level camera is assumed: (0, -1, 0)."""
@@ -83,6 +89,55 @@ class Augmentor(Protocol):
         ...
 
 
+@runtime_checkable
+class WindowAugmentor(Augmentor, Protocol):
+    """An augmentor that can also make windows of motion from windows of motion."""
+
+    def augment_windows(self, batch: PoseBatch, copy: int, shape: WindowShape) -> Augmented:
+        """New windows from the windows that the rows of `batch` make up, frame after frame.
+
+        Raises:
+            AugmentError: if the rows are no whole windows.
+        """
+        ...
+
+
+def window_random(
+    seed: int, purpose: str, batch: PoseBatch, copy: int | np.integer | np.ndarray, shape: WindowShape
+) -> RowRandom:
+    """The random numbers of W windows, by their output frames' ids; of poses on their own, by theirs.
+
+    Raises:
+        AugmentError: if the rows are no whole windows.
+    """
+    check_whole_windows(batch, shape)
+    return RowRandom(seed, purpose, shape.output_frames(batch.sample_id), copy)
+
+
+def check_whole_windows(batch: PoseBatch, shape: WindowShape) -> None:
+    """Raise AugmentError unless the rows are whole windows."""
+    if len(batch) % shape.frames:
+        raise AugmentError(
+            f"wanted rows of whole windows of {shape.frames} frames, got {len(batch)} rows; cut them out of clips"
+        )
+
+
+def before_one_camera(batch: PoseBatch, shape: WindowShape) -> PoseBatch:
+    """Windows as the camera of their output frame would have seen them; nothing changes before a camera at rest.
+
+    Raises:
+        AugmentError: if the rows are no whole windows.
+    """
+    check_whole_windows(batch, shape)
+    if not shape.temporal:
+        return batch
+    anchor = shape.anchors(len(batch)).numpy()
+    extra = dict(batch.extra)
+    if UP_COLUMN in extra:
+        extra[UP_COLUMN] = extra[UP_COLUMN][anchor]
+    return replace(batch, camera_px=batch.camera_px[anchor], extra=extra)
+
+
 def up_camera_of(batch: PoseBatch) -> np.ndarray:
     """(B, 3) float32: the world's up in camera axes, as recorded, or of a level camera."""
     if UP_COLUMN in batch.extra:
@@ -118,13 +173,21 @@ def derived_pairs(
     )
 
 
-def split_by_reason(pairs: PoseBatch, reason: np.ndarray) -> Augmented:
+def split_by_reason(
+    pairs: PoseBatch,
+    reason: np.ndarray,
+    shape: WindowShape = POSE,
+    precedence: tuple[str, ...] = REASONS,
+) -> Augmented:
     """Keep the pairs whose reason is empty; report the others by their source row.
 
     Args:
         pairs: One new pair per source row.
         reason: (B,) str, "" where the pair is good.
+        shape: Of windows; all frames of one get the first reason against any of them.
+        precedence: Every reason there is.
     """
+    reason = shape.repeated(shape.first_reasons(reason, precedence))
     keep = reason == ""
     if keep.all():
         return Augmented(pairs, RejectedRows.none())

@@ -4,8 +4,9 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from augment.contract import UP_COLUMN, Augmented, derived_pairs, split_by_reason
+from augment.contract import UP_COLUMN, Augmented, check_whole_windows, derived_pairs, split_by_reason
 from augment.validity import reasons_if_not_finite
+from augment.windows import POSE, WindowShape
 from poses.batch import PoseBatch
 from poses.cameras import camera_field, mirror_camera_px
 
@@ -30,11 +31,16 @@ class MirrorAugmentor:
 
     def augment(self, batch: PoseBatch, copy: int) -> Augmented:
         """One mirrored pair per row; only rows with broken numbers are rejected."""
+        return self.augment_windows(batch, copy, POSE)
+
+    def augment_windows(self, batch: PoseBatch, copy: int, shape: WindowShape) -> Augmented:
+        """Mirrored motion: that of mirrored frames."""
+        check_whole_windows(batch, shape)
         extra: dict[str, np.ndarray] = {}
         if UP_COLUMN in batch.extra:
             extra[UP_COLUMN] = batch.extra[UP_COLUMN] * _MIRROR
         pairs = derived_pairs(batch, self._seed, PURPOSE, copy, mirror_columns(batch), extra)
-        return split_by_reason(pairs, reasons_if_not_finite(pairs.joints_camera_m, pairs.keypoints_px))
+        return split_by_reason(pairs, reasons_if_not_finite(pairs.joints_camera_m, pairs.keypoints_px), shape)
 
 
 def mirror_columns(batch: PoseBatch) -> Mapping[str, np.ndarray]:

@@ -20,14 +20,16 @@ from jaxtyping import Bool, Float
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
-from augment.contract import Augmented, derived_pairs, split_by_reason
-from augment.validity import NOT_FINITE, ValiditySettings, reasons_to_reject
+from augment.contract import Augmented, before_one_camera, derived_pairs, split_by_reason, window_random
+from augment.validity import BEHIND_CAMERA, NOT_FINITE, OUTSIDE_IMAGE, ValiditySettings, reasons_to_reject
+from augment.windows import POSE, WindowShape
 from poses.batch import PoseBatch
 from poses.cameras import project_px, screen_intrinsics
 from poses.randomness import RowRandom
 
 PURPOSE = "placement"
 NO_PLACE = "no_place_for_the_box"
+_REASONS = (NOT_FINITE, NO_PLACE, BEHIND_CAMERA, OUTSIDE_IMAGE)
 MAX_ITERATIONS = 15
 BLOCK_ROWS = 2048
 
@@ -209,19 +211,31 @@ class PlacementAugmentor:
 
     def augment(self, batch: PoseBatch, copy: int) -> Augmented:
         """One pair per row at a drawn place; rejected where no depth gives the box."""
-        randomness = RowRandom(self._seed, PURPOSE, batch.sample_id, copy)
-        intrinsics = torch.from_numpy(screen_intrinsics(batch.camera_px).astype(np.float32))
-        aspect = torch.from_numpy(batch.camera_px[:, 10] / batch.camera_px[:, 9])
+        return self.augment_windows(batch, copy, POSE)
+
+    def augment_windows(self, batch: PoseBatch, copy: int, shape: WindowShape) -> Augmented:
+        """The output frame's pose fills the box; the person goes from there where the recording goes."""
+        randomness = window_random(self._seed, PURPOSE, batch, copy, shape)
+        batch = before_one_camera(batch, shape)
+        camera_px = shape.output_frames(batch.camera_px)
+        intrinsics = torch.from_numpy(screen_intrinsics(camera_px).astype(np.float32))
+        aspect = torch.from_numpy(camera_px[:, 10] / camera_px[:, 9])
         center, size = draw_boxes(randomness, aspect, self._boxes)
         joints_root_m = torch.from_numpy(np.ascontiguousarray(batch.joints_root_m))
-        placed = align_to_boxes(joints_root_m, center, size, intrinsics, z_min_m=self._validity.z_min_m)
-        joints_camera_m = (joints_root_m + placed.root_camera_m.unsqueeze(1)).numpy()
+        output_m = shape.output_frames(joints_root_m).contiguous()
+        placed = align_to_boxes(output_m, center, size, intrinsics, z_min_m=self._validity.z_min_m)
+        root_m = shape.on_frames(placed.root_camera_m)
+        if shape.temporal:
+            recorded_m = torch.from_numpy(batch.joints_camera_m[:, batch.skeleton.root_index])
+            root_m = root_m + (recorded_m - recorded_m[shape.anchors(len(batch))])
+        joints_camera_m = (joints_root_m + root_m.unsqueeze(1)).numpy()
         keypoints_px = project_px(joints_camera_m, batch.camera_px)
         reason = reasons_to_reject(joints_camera_m, keypoints_px, batch.camera_px, self._validity)
-        reason[~placed.reached.numpy() & (reason != NOT_FINITE)] = NO_PLACE
+        reason[~shape.repeated(placed.reached.numpy()) & (reason != NOT_FINITE)] = NO_PLACE
         columns = {
             "joints_camera_m": joints_camera_m,
             "keypoints_px": keypoints_px,
             "keypoint_confidence": np.ones_like(batch.keypoint_confidence),
         }
-        return split_by_reason(derived_pairs(batch, self._seed, PURPOSE, copy, columns), reason)
+        pairs = derived_pairs(batch, self._seed, PURPOSE, copy, columns)
+        return split_by_reason(pairs, reason, shape, _REASONS)

@@ -22,9 +22,17 @@ from jaxtyping import Float
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
-from augment.contract import UP_COLUMN, Augmented, derived_pairs, split_by_reason, up_camera_of
+from augment.contract import (
+    UP_COLUMN,
+    Augmented,
+    before_one_camera,
+    derived_pairs,
+    split_by_reason,
+    up_camera_of,
+    window_random,
+)
 from augment.limb_turns import component_major, turn_limbs
-from augment.validity import ValiditySettings, reasons_to_reject
+from augment.validity import REASONS, ValiditySettings, reasons_to_reject
 from augment.wide_base.library import upright
 from augment.windows import POSE, Motion, WindowShape
 from poses.batch import PoseBatch
@@ -227,19 +235,21 @@ class RandomAugmentor:
 
     def augment(self, batch: PoseBatch, copy: int) -> Augmented:
         """One new pair per row; rows that stay outside the image after all attempts are rejected."""
+        return self.augment_windows(batch, copy, POSE)
+
+    def augment_windows(self, batch: PoseBatch, copy: int, shape: WindowShape) -> Augmented:
+        """Windows are drawn again whole, and rejected whole."""
         settings = self._settings
-        joints_m = torch.from_numpy(np.ascontiguousarray(batch.joints_root_m))
-        up_camera = torch.from_numpy(up_camera_of(batch))
+        batch = before_one_camera(batch, shape)
         out = _Columns.empty(len(batch), batch.skeleton.n_joints)
-        pending = np.arange(len(batch))
+        pending = np.arange(len(batch) // shape.frames)
         for attempt in range(settings.attempts):
             if not len(pending):
                 break
-            rows = torch.from_numpy(pending)
-            randomness = RowRandom(self._seed, self._name, batch.sample_id[pending], copy)
-            drawn = draw(joints_m[rows], up_camera[rows], batch.skeleton, randomness, settings, attempt)
-            out.put(pending, drawn, settings.validity)
-            pending = pending[out.reason[pending] != ""]
+            rows = shape.rows_of(torch.from_numpy(pending)).numpy()
+            drawn = self._drawn(batch.take(rows) if attempt else batch, copy, attempt, shape)
+            out.put(rows, drawn, settings.validity)
+            pending = pending[shape.first_reasons(out.reason[rows], REASONS) != ""]
         pairs = derived_pairs(
             batch,
             self._seed,
@@ -254,7 +264,18 @@ class RandomAugmentor:
             },
             extra={UP_COLUMN: out.up_camera},
         )
-        return split_by_reason(pairs, out.reason)
+        return split_by_reason(pairs, out.reason, shape)
+
+    def _drawn(self, batch: PoseBatch, copy: int, attempt: int, shape: WindowShape) -> RandomDraw:
+        joints_m = torch.from_numpy(np.ascontiguousarray(batch.joints_root_m))
+        up_camera = torch.from_numpy(up_camera_of(batch))
+        randomness = window_random(self._seed, self._name, batch, copy, shape)
+        motion = None
+        if shape.temporal:
+            lengths_m = bone_lengths_m(joints_m, batch.skeleton)
+            placed_m = torch.from_numpy(batch.joints_camera_m)
+            motion = Motion.of(placed_m, batch.skeleton.root_index, lengths_m, shape)
+        return draw(joints_m, up_camera, batch.skeleton, randomness, self._settings, attempt, shape, motion)
 
 
 @dataclass(frozen=True, eq=False)

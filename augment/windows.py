@@ -6,6 +6,7 @@ window is cut around, and holds for all of its frames; what a draw bends, it ben
 """
 
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -13,6 +14,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from augment.errors import AugmentError
+
+Values = TypeVar("Values", Tensor, np.ndarray)
 
 
 @dataclass(frozen=True)
@@ -36,6 +39,11 @@ class WindowShape:
                 f"{self.output}"
             )
 
+    @staticmethod
+    def around_middle(frames: int) -> "WindowShape":
+        """Windows of so many frames, cut around their middle frame."""
+        return WindowShape(frames, frames // 2)
+
     @property
     def offsets(self) -> Int[np.ndarray, " T"]:
         """Every frame's place relative to the output frame."""
@@ -50,7 +58,11 @@ class WindowShape:
         """(W, ...) one value per window -> (W·T, ...) the same on all of its frames."""
         return values if self.frames == 1 else values.repeat_interleave(self.frames, 0)
 
-    def output_frames(self, values: Tensor) -> Tensor:
+    def repeated(self, values: np.ndarray) -> np.ndarray:
+        """As `on_frames`, of numpy arrays."""
+        return values if self.frames == 1 else np.repeat(values, self.frames, axis=0)
+
+    def output_frames(self, values: Values) -> Values:
         """(W·T, ...) -> (W, ...) the output frame's."""
         return values if self.frames == 1 else values[self.output :: self.frames]
 
@@ -86,6 +98,9 @@ class WindowShape:
         Args:
             reason: "" where a frame is good.
             precedence: Every reason there is; a window gets the first that applies to any of its frames.
+
+        Raises:
+            AugmentError: if there is a reason that is not among them.
         """
         if self.frames == 1:
             return reason
@@ -93,6 +108,12 @@ class WindowShape:
         out = np.full(len(per_window), "", dtype=object)
         for name in reversed(precedence):
             out[(per_window == name).any(1)] = name
+        unknown = np.flatnonzero((out == "") & (per_window != "").any(1))
+        if len(unknown):
+            raise AugmentError(
+                f"windows: reasons {sorted(set(per_window[unknown[0]]) - {''})} are none of {', '.join(precedence)}; "
+                "name them in the order in which they count"
+            )
         return out
 
 

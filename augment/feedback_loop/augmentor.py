@@ -5,12 +5,20 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from augment.contract import UP_COLUMN, Augmented, derived_pairs, split_by_reason, up_camera_of
+from augment.contract import (
+    UP_COLUMN,
+    Augmented,
+    before_one_camera,
+    derived_pairs,
+    split_by_reason,
+    up_camera_of,
+)
 from augment.errors import AugmentError
 from augment.feedback_loop.drawer import BaseDrawer, Candidates, SourceRows, as_candidates
 from augment.feedback_loop.trained import TrainedFeedback
 from augment.poseaug.augmentor import PoseAugAugmentor
 from augment.validity import ValiditySettings, reasons_to_reject
+from augment.windows import POSE, WindowShape
 from poses.batch import PoseBatch
 from poses.cameras import make_camera_px, project_px, screen_intrinsics
 from poses.randomness import RowRandom
@@ -45,23 +53,28 @@ class FeedbackAugmentor:
         Raises:
             AugmentError: if the batch has another skeleton than the loop was trained on.
         """
+        return self.augment_windows(batch, copy, POSE)
+
+    def augment_windows(self, batch: PoseBatch, copy: int, shape: WindowShape) -> Augmented:
+        """Windows as the loop draws them for temporal estimators; a share of them is refined whole."""
         skeleton = self._trained.skeleton
         if batch.skeleton.joints != skeleton.joints:
             raise AugmentError(
                 f"augmentor was trained on skeleton {skeleton.name!r} ({skeleton.n_joints} joints), got poses of "
                 f"{batch.skeleton.name!r} ({batch.skeleton.n_joints}); import the source with that skeleton"
             )
-        base = self._base(batch, copy)
+        base = self._base(before_one_camera(batch, shape), copy, shape)
         if self._residual is None or not len(base.pairs):
             return base
-        return Augmented(self._refined(base.pairs, copy), base.rejected)
+        return Augmented(self._refined(base.pairs, copy, shape), base.rejected)
 
-    def _base(self, batch: PoseBatch, copy: int) -> Augmented:
+    def _base(self, batch: PoseBatch, copy: int, shape: WindowShape) -> Augmented:
         rows = SourceRows(
-            batch.sample_id,
+            shape.output_frames(batch.sample_id),
             torch.from_numpy(np.ascontiguousarray(batch.joints_camera_m)),
             torch.from_numpy(up_camera_of(batch)),
             torch.from_numpy(np.ascontiguousarray(screen_intrinsics(batch.camera_px), np.float32)),
+            shape,
         )
         settings = self._trained.settings
         if settings.wide:
@@ -86,18 +99,16 @@ class FeedbackAugmentor:
             for name, bins in candidates.drawn.bins.items()
         }
         pairs = derived_pairs(batch, self._seed, PURPOSE, copy, columns, extra)
-        return split_by_reason(
-            pairs, reasons_to_reject(joints_camera_m, keypoints_px, camera_px, self._validity)
-        )
+        reason = reasons_to_reject(joints_camera_m, keypoints_px, camera_px, self._validity)
+        return split_by_reason(pairs, reason, shape)
 
-    def _refined(self, pairs: PoseBatch, copy: int) -> PoseBatch:
-        """A share of the base's pairs, by row, after the learned augmentor; where that gives none, the pair stays."""
+    def _refined(self, pairs: PoseBatch, copy: int, shape: WindowShape) -> PoseBatch:
+        """A share of the base's pairs, or windows, after the learned augmentor; where it gives none, they stay."""
         if self._residual is None:
             return pairs
-        random = RowRandom(self._seed, f"{PURPOSE}.residual", pairs.source_id, copy)
-        chosen = np.flatnonzero(
-            random.uniform(1, stream="share")[:, 0] < self._trained.settings.residual.share
-        )
+        random = RowRandom(self._seed, f"{PURPOSE}.residual", shape.output_frames(pairs.source_id), copy)
+        taken = random.uniform(1, stream="share")[:, 0] < self._trained.settings.residual.share
+        chosen = np.flatnonzero(shape.repeated(taken))
         refined = np.zeros(len(pairs), np.int32)
         columns = {
             name: getattr(pairs, name).copy()
@@ -105,7 +116,7 @@ class FeedbackAugmentor:
         }
         up_camera = pairs.extra[UP_COLUMN].copy()
         if len(chosen):
-            made = self._residual.augment(pairs.take(chosen), copy).pairs
+            made = self._residual.augment_windows(pairs.take(chosen), copy, shape).pairs
             where = chosen[_positions(pairs.sample_id[chosen], made.source_id)]
             for name, values in columns.items():
                 values[where] = getattr(made, name)

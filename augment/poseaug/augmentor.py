@@ -7,7 +7,15 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from augment.contract import UP_COLUMN, Augmented, derived_pairs, split_by_reason, up_camera_of
+from augment.contract import (
+    UP_COLUMN,
+    Augmented,
+    before_one_camera,
+    derived_pairs,
+    split_by_reason,
+    up_camera_of,
+    window_random,
+)
 from augment.errors import AugmentError
 from augment.poseaug.fake_filter import project
 from augment.poseaug.frozen_generator import FrozenAugmented, FrozenGenerator
@@ -15,9 +23,9 @@ from augment.poseaug.generator import HEADS, PoseAugGenerator
 from augment.poseaug.geometry import rotation_from_axis_angle
 from augment.poseaug.trained import TrainedAugmentor
 from augment.validity import ValiditySettings, reasons_to_reject
+from augment.windows import POSE, WindowShape
 from poses.batch import PoseBatch
 from poses.cameras import project_px, screen_intrinsics
-from poses.randomness import RowRandom
 
 Normalisation = Literal["frozen", "batch"]
 PURPOSE = "poseaug"
@@ -67,6 +75,10 @@ class PoseAugAugmentor:
         Raises:
             AugmentError: if the batch has another skeleton than the augmentor was trained on.
         """
+        return self.augment_windows(batch, copy, POSE)
+
+    def augment_windows(self, batch: PoseBatch, copy: int, shape: WindowShape) -> Augmented:
+        """Windows as the loop makes them for temporal estimators, seen by the camera of their output frame."""
         skeleton = self._trained.skeleton
         if batch.skeleton.joints != skeleton.joints:
             raise AugmentError(
@@ -75,7 +87,8 @@ class PoseAugAugmentor:
                 f"{batch.skeleton.name!r} ({batch.skeleton.n_joints}); map them with "
                 f"poses.skeleton.joint_map first"
             )
-        made = self._generate(batch, copy)
+        batch = before_one_camera(batch, shape)
+        made = self._generate(batch, copy, shape)
         joints_camera_m = made.joints_camera_m.cpu().numpy()
         with np.errstate(all="ignore"):
             keypoints_px = project_px(joints_camera_m, batch.camera_px)
@@ -86,24 +99,24 @@ class PoseAugAugmentor:
             "keypoint_confidence": np.ones(keypoints_px.shape[:2], np.float32),
         }
         pairs = derived_pairs(batch, self._seed, PURPOSE, copy, columns, self._extra(batch, made))
-        return split_by_reason(pairs, reason)
+        return split_by_reason(pairs, reason, shape)
 
-    def _generate(self, batch: PoseBatch, copy: int) -> FrozenAugmented:
+    def _generate(self, batch: PoseBatch, copy: int, shape: WindowShape) -> FrozenAugmented:
         size = self._trained.settings.generator.noise_size
-        random = RowRandom(self._seed, PURPOSE, batch.sample_id, copy)
+        random = window_random(self._seed, PURPOSE, batch, copy, shape)
         normals = torch.from_numpy(random.normal(len(HEADS) * size, stream="noise"))
-        noise = normals.view(len(batch), len(HEADS), size).to(self._device)
+        noise = normals.view(len(random), len(HEADS), size).to(self._device)
         joints_m = torch.from_numpy(np.ascontiguousarray(batch.joints_camera_m)).to(self._device)
         if self._frozen is not None:
-            return self._frozen(joints_m, noise)
+            return self._frozen(joints_m, noise, shape)
         with torch.no_grad():
-            made = self._by_batch(joints_m, noise)
+            made = self._by_batch(joints_m, noise, shape)
         return FrozenAugmented(
             joints_camera_m=made.joints_camera_m,
             bone_angle_change=made.bone_angle_change,
-            bone_length_ratio=made.bone_length_ratio,
-            axis_angle_rad=made.axis_angle_rad,
-            translation_m=made.translation_m,
+            bone_length_ratio=shape.on_frames(made.bone_length_ratio),
+            axis_angle_rad=shape.on_frames(made.axis_angle_rad),
+            translation_m=shape.on_frames(made.translation_m),
         )
 
     def _extra(self, batch: PoseBatch, made: FrozenAugmented) -> dict[str, np.ndarray]:

@@ -17,6 +17,7 @@ from torch import Tensor
 from augment.errors import AugmentError
 from augment.poseaug.generator import LEAKY_SLOPE, Head, PoseAugGenerator
 from augment.poseaug.geometry import TINY, skeleton_tensors
+from augment.windows import POSE, WindowShape
 
 BLOCK = 1024
 
@@ -81,13 +82,21 @@ class FrozenGenerator:
         self._index = skeleton_tensors(self.skeleton, str(self.device))
         self._make_buffers()
 
-    def __call__(self, joints_m: Float[Tensor, "B J 3"], noise: Float[Tensor, "B 4 N"]) -> FrozenAugmented:
-        """Augment poses.
+    def __call__(
+        self, joints_m: Float[Tensor, "B J 3"], noise: Float[Tensor, "W 4 N"], shape: WindowShape = POSE
+    ) -> FrozenAugmented:
+        """Augment poses, or windows as `PoseAugGenerator` does.
 
         Args:
             joints_m: Source poses in metres, any root position.
-            noise: Standard normal numbers for each head, in the order of `generator.HEADS`.
+            noise: Standard normal numbers for each head, in the order of `generator.HEADS`, of each pose or window.
+            shape: Of the windows.
+
+        Raises:
+            AugmentError: if a window has more frames than fit into a block.
         """
+        if shape.frames > BLOCK:
+            raise AugmentError(f"frozen augmentor takes windows of up to {BLOCK} frames, got {shape.frames}")
         rows, skeleton = len(joints_m), self.skeleton
         result = FrozenAugmented(
             joints_camera_m=joints_m.new_empty(rows, skeleton.n_joints, 3),
@@ -97,8 +106,11 @@ class FrozenGenerator:
             translation_m=joints_m.new_empty(rows, 3),
         )
         with torch.no_grad():
-            for start in range(0, rows, BLOCK):
-                self._block(joints_m[start : start + BLOCK], noise[start : start + BLOCK], result, start)
+            at_once = BLOCK // shape.frames
+            for first in range(0, rows // shape.frames, at_once):
+                start, stop = first * shape.frames, (first + at_once) * shape.frames
+                spread = shape.on_frames(noise[first : first + at_once])
+                self._block(joints_m[start:stop], spread, result, start, shape)
         return result
 
     def _fold(self, head: Head) -> _FoldedHead:
@@ -146,14 +158,20 @@ class FrozenGenerator:
         entry = self._rotation
         self._skew = ((entry[1, 2], entry[2, 0], entry[0, 1]), (entry[2, 1], entry[0, 2], entry[1, 0]))
 
-    def _block(self, joints_m: Tensor, noise: Tensor, result: FrozenAugmented, start: int) -> None:
+    def _block(
+        self, joints_m: Tensor, noise: Tensor, result: FrozenAugmented, start: int, shape: WindowShape
+    ) -> None:
         rows = len(joints_m)
         stop = start + rows
         self._load(joints_m, noise)
         self._run_heads()
+        if shape.temporal:
+            self._hold_output_frames(rows, shape)
         axis_angle, translation = self._rigid_motion()
         self._turn_bones()
         ratio = self._stretch_bones()
+        if shape.temporal:
+            self._move_on(joints_m, ratio, shape)
         self._place(translation)
         result.joints_camera_m[start:stop].view(rows, -1).copy_(self._placed.flatten(0, 1)[:, :rows].t())
         result.bone_angle_change[start:stop] = self._change[:, :rows].t()
@@ -193,6 +211,22 @@ class FrozenGenerator:
                 torch.nn.functional.leaky_relu_(spare, LEAKY_SLOPE)
                 hidden, spare = spare, hidden
             torch.addmm(head.output_bias, head.output_weight, hidden.t(), out=raw)
+
+    def _hold_output_frames(self, rows: int, shape: WindowShape) -> None:
+        """Body, rotation and place are those of the output frame in all frames of a window."""
+        anchor = shape.anchors(rows).to(self.device)
+        for raw in self._raw[1:]:
+            raw[:, :rows] = raw.index_select(1, anchor)
+
+    def _move_on(self, joints_m: Tensor, ratio: Tensor, shape: WindowShape) -> None:
+        """The person goes where the source goes, with steps that grow with the body."""
+        rows, anchor = len(joints_m), shape.anchors(len(joints_m)).to(self.device)
+        root_m = joints_m[:, self.skeleton.root_index]
+        path_m = (root_m - root_m.index_select(0, anchor)).t()
+        before = self._lengths[:, :rows].index_select(1, anchor)
+        growth = ratio[:, :rows].index_select(0, self._index.group).add_(1.0).mul_(before)
+        steps = _added_up(growth) / _added_up(before)
+        self._joints[:, :, :rows] += path_m * steps
 
     def _turn_bones(self) -> None:
         """Bones become unit directions, then turned ones; the change of each is kept."""
@@ -244,6 +278,14 @@ class FrozenGenerator:
         squares = torch.mul(vectors, vectors, out=self._near)
         torch.sum(squares, dim=1, out=out)
         return out.clamp_min_(TINY).sqrt_()
+
+
+def _added_up(lengths: Float[Tensor, "K n"]) -> Float[Tensor, " n"]:
+    """Sum over the bones, one after the other: torch's own order depends on how many columns there are."""
+    total = lengths[0].clone()
+    for row in lengths[1:]:
+        total += row
+    return total
 
 
 def bfloat16_is_fast(device: torch.device | str = "cpu") -> bool:

@@ -9,16 +9,17 @@ from augment.placement import BoxSettings, PlacementAugmentor
 from augment.random_augmentation import RandomAugmentationSettings, RandomAugmentor
 from poses.batch import PoseBatch
 from tests.contracts.augmentor_contract import AugmentorContract
+from tests.contracts.window_augmentor_contract import WindowAugmentorContract
 from tests.unit.augment.pose_samples import sample_batch
 
 
-class TestNarrow(AugmentorContract):
+class TestNarrow(AugmentorContract, WindowAugmentorContract):
     @pytest.fixture
     def augmentor(self) -> Augmentor:
         return RandomAugmentor(RandomAugmentationSettings.narrow(), 7, "narrow")
 
 
-class TestWide(AugmentorContract):
+class TestWide(AugmentorContract, WindowAugmentorContract):
     @pytest.fixture
     def augmentor(self) -> Augmentor:
         return RandomAugmentor(RandomAugmentationSettings.wide(), 7, "wide")
@@ -34,13 +35,13 @@ class TestWideOnSixteenJointsWithoutUp(AugmentorContract):
         return sample_batch(skeleton_name="h36m_16", with_up=False)
 
 
-class TestMirror(AugmentorContract):
+class TestMirror(AugmentorContract, WindowAugmentorContract):
     @pytest.fixture
     def augmentor(self) -> Augmentor:
         return MirrorAugmentor(7)
 
 
-class TestPlacement(AugmentorContract):
+class TestPlacement(AugmentorContract, WindowAugmentorContract):
     @pytest.fixture
     def augmentor(self) -> Augmentor:
         return PlacementAugmentor(BoxSettings(), 7)

@@ -13,6 +13,7 @@ from augment.wide_base.library import build_library, upright
 from poses.batch import PoseBatch
 from tests.contracts.augmentor_contract import AugmentorContract
 from tests.contracts.test_poseaug_augmentor import standing_augmentor
+from tests.contracts.window_augmentor_contract import WindowAugmentorContract
 from tests.unit.augment.pose_samples import sample_batch
 
 
@@ -38,19 +39,19 @@ class FeedbackContract(AugmentorContract):
         return sample_batch(skeleton_name="h36m_16")
 
 
-class TestFeedback(FeedbackContract):
+class TestFeedback(FeedbackContract, WindowAugmentorContract):
     @pytest.fixture
     def augmentor(self) -> Augmentor:
         return FeedbackAugmentor(trained_feedback(FeedbackLoopSettings(), residual=True), seed=7)
 
 
-class TestFeedbackWithoutResidual(FeedbackContract):
+class TestFeedbackWithoutResidual(FeedbackContract, WindowAugmentorContract):
     @pytest.fixture
     def augmentor(self) -> Augmentor:
         return FeedbackAugmentor(trained_feedback(FeedbackLoopSettings(), residual=False), seed=7)
 
 
-class TestFeedbackWithoutWideBase(FeedbackContract):
+class TestFeedbackWithoutWideBase(FeedbackContract, WindowAugmentorContract):
     @pytest.fixture
     def augmentor(self) -> Augmentor:
         settings = FeedbackLoopSettings(wide=False)

@@ -11,6 +11,7 @@ from estimators.checkpoints import checkpoint_from_bytes, checkpoint_to_bytes
 from poses.batch import PoseBatch
 from poses.skeleton import Skeleton, load_skeleton
 from tests.contracts.augmentor_contract import AugmentorContract
+from tests.contracts.window_augmentor_contract import WindowAugmentorContract
 from tests.unit.augment.pose_samples import sample_batch
 from tests.unit.augment.poseaug.samples import small_settings
 
@@ -31,7 +32,7 @@ class TestPoseAug(AugmentorContract):
         return PoseAugAugmentor(standing_augmentor(load_skeleton("h36m_17")), seed=7)
 
 
-class TestPoseAugWithScoresWithoutUp(AugmentorContract):
+class TestPoseAugWithScoresWithoutUp(AugmentorContract, WindowAugmentorContract):
     @pytest.fixture
     def augmentor(self) -> Augmentor:
         return PoseAugAugmentor(standing_augmentor(load_skeleton("h36m_16")), seed=7, record_scores=True)
