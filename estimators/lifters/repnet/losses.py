@@ -20,9 +20,10 @@ class RepNetLosses:
         critic: Sum of the three of the critic.
         critic_real, critic_fake: Mean score of real poses, minus that of the generator's.
         gradient_penalty: Weighted.
-        generator: Weighted sum of the three of the generator.
+        generator: Weighted sum of all terms of the generator.
         adversarial: Mean score of the generator's poses by the updated critic.
         reprojection, camera: Unweighted.
+        turned_pose_m, turned_camera: Of `turned_views.turned_losses`, unweighted; 0 without that term.
     """
 
     critic: float
@@ -33,6 +34,8 @@ class RepNetLosses:
     adversarial: float
     reprojection: float
     camera: float
+    turned_pose_m: float = 0.0
+    turned_camera: float = 0.0
 
 
 def joint_weights(settings: RepNetTrainerSettings, skeleton: Skeleton) -> Float[Tensor, " J"]:

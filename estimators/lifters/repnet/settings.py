@@ -60,6 +60,19 @@ class TorsoSettings(_Settings):
     align_scale: bool = Field(default=True, description="scale poses to it too, as the paper does")
 
 
+class TurnedViewsSettings(_Settings):
+    """Poses turned by drawn cameras, to be found again with the camera (`turned_views.py`): an own term."""
+
+    poses: Literal["real", "generated"] = Field(
+        default="real", description="whose 3D is turned; only real poses tell which way depth points"
+    )
+    pose_weight: float = Field(default=3.0, ge=0.0, description="of the mean joint distance, per metre")
+    camera_weight: float = Field(default=1.0, ge=0.0, description="of the cameras' distance over their scale")
+    elevation_deg: float = Field(default=5.0, description="of cameras above the body's horizon, mean")
+    elevation_deviation_deg: float = Field(default=20.0, ge=0.0)
+    roll_deviation_deg: float = Field(default=15.0, ge=0.0)
+
+
 class RepNetTrainerSettings(_Settings):
     """Critic, losses and optimisers."""
 
@@ -74,6 +87,7 @@ class RepNetTrainerSettings(_Settings):
     adversarial_weight: float = Field(default=1.0, ge=0.0)
     reprojection_weight: float = Field(default=1.0, ge=0.0)
     camera_weight: float = Field(default=1.0, ge=0.0)
+    turned: TurnedViewsSettings | None = Field(default=None, description="an own term; None: without")
     gradient_penalty: float = Field(default=10.0, ge=0.0)
     learning_rate: float = Field(default=1e-4, gt=0.0)
     betas: tuple[float, float] = (0.5, 0.9)
@@ -89,7 +103,9 @@ class RepNetPreset(_Settings):
 
 
 _PRESETS: Mapping[PresetName, RepNetPreset] = {
-    "default": RepNetPreset(),
+    "default": RepNetPreset(
+        trainer=RepNetTrainerSettings(turned=TurnedViewsSettings(), adversarial_weight=0.3, learning_rate=1e-3)
+    ),
     "code": RepNetPreset(
         trainer=RepNetTrainerSettings(
             critic=CriticSettings(chain="published"),

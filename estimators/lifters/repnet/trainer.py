@@ -27,6 +27,7 @@ from estimators.lifters.repnet.lifter import RepNetLifter
 from estimators.lifters.repnet.losses import RepNetLosses, image_losses, joint_weights
 from estimators.lifters.repnet.settings import RepNetTrainerSettings
 from estimators.lifters.repnet.torso import align_to_torso
+from estimators.lifters.repnet.turned_views import TurnedViews, turned_losses, turned_views
 from estimators.optimizer_state import generator_state, load_generator_state
 from poses.kinematics import check_joint_axis
 
@@ -135,7 +136,8 @@ class RepNetTrainer:
         rate = self.learning_rate
         made = self._generate(keypoints_flat)
         losses = self._critic_step(poses_flat, made.pose[-1], mixing, rate)
-        losses |= self._generator_step(keypoints_flat, made, availability, rate)
+        turned = self._turn(poses_flat, made.pose[-1], availability)
+        losses |= self._generator_step(keypoints_flat, made, availability, rate, turned)
         if not all(value - value == 0.0 for value in losses.values()):
             raise LifterInputError(
                 f"RepNet training: losses {losses} at step {self.steps}, wanted finite numbers; lower the learning "
@@ -200,7 +202,12 @@ class RepNetTrainer:
         return dict(zip(names, torch.stack([total, real_mean, -fake_mean, penalty]).tolist(), strict=True))
 
     def _generator_step(
-        self, keypoints_flat: Tensor, made: _Made, availability: Tensor | None, rate: float
+        self,
+        keypoints_flat: Tensor,
+        made: _Made,
+        availability: Tensor | None,
+        rate: float,
+        turned: TurnedViews | None,
     ) -> dict[str, float]:
         settings, pose, camera = self.settings, made.pose[-1], made.camera[-1]
         nodes = self.critic.nodes(pose)
@@ -210,24 +217,51 @@ class RepNetTrainer:
         reprojection, camera_mean, at_image, at_camera = self._image_gradients(
             keypoints_flat, pose, camera, availability
         )
-        adam = self._adams["lifter"]
-        adam.begin_step(rate)
-        learn, lifter = self._learner(adam), self.lifter
-        wants = made.shared is not None
-        at_features = lifter.pose.pull_back(made.pose, at_pose.add_(at_image), learn, wants)
-        at_shared = lifter.camera.path.pull_back(made.camera, at_camera, learn, wants)
-        if made.shared is not None and lifter.shared is not None:
-            lifter.shared.pull_back(made.shared, at_features.add_(at_shared), learn, wants_input=False)
+        at_pose.add_(at_image)
         adversarial = scores.mean()
         total = (
             settings.adversarial_weight * adversarial
             + settings.reprojection_weight * reprojection
             + settings.camera_weight * camera_mean
         )
-        names = ("generator", "adversarial", "reprojection", "camera")
-        return dict(
-            zip(names, torch.stack([total, adversarial, reprojection, camera_mean]).tolist(), strict=True)
-        )
+        others = torch.zeros(2, device=self._device)
+        if turned is not None:
+            made, at_pose, at_camera, others = self._join_turned(turned, made, at_pose, at_camera)
+            total = total + (turned.weights * others).sum()
+        self._learn_lifter(made, at_pose, at_camera, rate)
+        values = torch.stack([total, adversarial, reprojection, camera_mean, *others]).tolist()
+        names = ("generator", "adversarial", "reprojection", "camera", "turned_pose_m", "turned_camera")
+        return dict(zip(names, values, strict=True))
+
+    def _turn(self, real: Tensor, generated: Tensor, availability: Tensor | None) -> TurnedViews | None:
+        """Turned views of this step's poses, if they are wanted; random numbers are drawn only then."""
+        wanted = self.settings.turned
+        if wanted is None:
+            return None
+        poses = real if wanted.poses == "real" else generated.clone()
+        return turned_views(wanted, poses, availability, self._random)
+
+    def _join_turned(
+        self, turned: TurnedViews, made: _Made, at_pose: Tensor, at_camera: Tensor
+    ) -> tuple[_Made, Tensor, Tensor, Tensor]:
+        """The generator's pass and its gradients with the turned views as further rows, and their two losses."""
+        also = self._generate(turned.keypoints_flat)
+        with torch.enable_grad():
+            pose, camera = also.pose[-1].detach().requires_grad_(), also.camera[-1].detach().requires_grad_()
+            losses = turned_losses(turned, pose, camera)
+            at_turned = torch.autograd.grad((turned.weights * losses).sum(), (pose, camera))
+        at_pose, at_camera = torch.cat([at_pose, at_turned[0]]), torch.cat([at_camera, at_turned[1]])
+        return _joined(made, also), at_pose, at_camera, losses.detach()
+
+    def _learn_lifter(self, made: _Made, at_pose: Tensor, at_camera: Tensor, rate: float) -> None:
+        """Gradients of pose and camera through the networks, and Adam's step."""
+        adam, lifter = self._adams["lifter"], self.lifter
+        adam.begin_step(rate)
+        learn, wants = self._learner(adam), made.shared is not None
+        at_features = lifter.pose.pull_back(made.pose, at_pose, learn, wants)
+        at_shared = lifter.camera.path.pull_back(made.camera, at_camera, learn, wants)
+        if made.shared is not None and lifter.shared is not None:
+            lifter.shared.pull_back(made.shared, at_features.add_(at_shared), learn, wants_input=False)
 
     def _image_gradients(
         self, keypoints_flat: Tensor, pose: Tensor, camera: Tensor, availability: Tensor | None
@@ -265,3 +299,13 @@ class RepNetTrainer:
                 f"{self.lifter.skeleton.name!r}, B at least 1, got {list(keypoints_flat.shape)} and "
                 f"{list(poses_flat.shape)}; use prepare_keypoints and prepare_poses"
             )
+
+
+def _joined(one: _Made, other: _Made) -> _Made:
+    """Two passes as one of all rows."""
+
+    def rows(first: list[Tensor], second: list[Tensor]) -> list[Tensor]:
+        return [torch.cat(nodes) for nodes in zip(first, second, strict=True)]
+
+    shared = None if one.shared is None or other.shared is None else rows(one.shared, other.shared)
+    return _Made(shared, rows(one.pose, other.pose), rows(one.camera, other.camera))
