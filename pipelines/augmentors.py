@@ -108,6 +108,11 @@ def checkpoints_of(settings: Any) -> dict[str, str]:
     return {"augmentor": settings.checkpoint} if isinstance(settings, TrainedAugmentorSettings) else {}
 
 
+def takes_windows(settings: Any) -> bool:
+    """Whether an augmentor can make windows of motion from windows (`augment.contract.WindowAugmentor`)."""
+    return not isinstance(settings, NoiseAugmentorSettings)
+
+
 def depends_on_batch(settings: Any) -> bool:
     """Whether a row's result depends on the rows beside it, as with the published code's batch statistics."""
     return isinstance(settings, TrainedAugmentorSettings) and settings.normalisation == "batch"

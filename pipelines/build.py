@@ -24,7 +24,7 @@ from pipelines.evaluate import DEFAULT_PROTOCOLS, evaluate_table
 from pipelines.executor import BadRowPolicy
 from pipelines.import_motion import EMBEDDED, ImportSettings, plan_import, run_import
 from pipelines.knobs import knob
-from pipelines.mass_augment import AugmentSettings, run_augment
+from pipelines.mass_augment import MAX_WINDOW_FRAMES, AugmentSettings, run_augment
 from pipelines.plan import Plan
 from pipelines.pose_table import PairsSource, load_table
 from pipelines.trained_lifter import load_trained_lifter
@@ -45,6 +45,7 @@ class BuildAugmentSettings(_Settings):
 
     copies: int = Field(default=1, ge=1)
     parts: tuple[str, ...] | None = ("source_train",)
+    window_frames: int = Field(default=1, ge=1, le=MAX_WINDOW_FRAMES)
     rows_per_unit: int = Field(default=65_536, ge=1)
     copies_per_unit: int = Field(default=4, ge=1)
     shuffle: bool = True

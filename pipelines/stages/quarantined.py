@@ -83,6 +83,44 @@ def bad_pairs(
     ]
 
 
+def bad_windows(
+    batch: PoseBatch,
+    bad_rows: Iterable[BadRow],
+    source: str,
+    first_rows: Sequence[int],
+    stage: str,
+    frames: int,
+) -> list[QuarantinedRow]:
+    """Quarantine rows of windows that broke a stage: one for each window, with all of its frames.
+
+    Args:
+        batch: The unit's windows before anything was left out, frame after frame.
+        bad_rows: Numbers of the windows, and why.
+        source: The pairs file.
+        first_rows: Row of the file that is the first frame of every window of the unit.
+        stage: Name of the stage.
+        frames: Of a window.
+    """
+    return [
+        QuarantinedRow(
+            source=source,
+            row=int(first_rows[bad.row]),
+            reason=str(bad.failure),
+            stage=stage,
+            traceback=bad.failure.traceback,
+            raw_json=_list_json(
+                pair_json(batch, row) for row in range(bad.row * frames, (bad.row + 1) * frames)
+            ),
+            unit_row=bad.row,
+        )
+        for bad in bad_rows
+    ]
+
+
+def _list_json(texts: Iterable[str]) -> str:
+    return f"[{', '.join(texts)}]"
+
+
 def pair_json(batch: PoseBatch, row: int) -> str:
     """One row as strict JSON; numbers that are not finite become the strings "nan", "inf" and "-inf".
 
@@ -95,12 +133,15 @@ def pair_json(batch: PoseBatch, row: int) -> str:
 
 
 def pairs_of_json(texts: Sequence[str], skeleton: Skeleton) -> PoseBatch:
-    """The rows that `pair_json` wrote, as a batch. Rows of one unit have the same extra columns.
+    """The rows that `pair_json` wrote, alone or as windows, as a batch. Rows of one unit have the same extra columns.
 
     Raises:
         KeyError: if a column is missing.
     """
-    rows: list[dict[str, Any]] = [json.loads(text) for text in texts]
+    rows: list[dict[str, Any]] = []
+    for text in texts:
+        read = json.loads(text)
+        rows += read if isinstance(read, list) else [read]
     if not rows:
         return PoseBatch.empty(skeleton)
     types: Mapping[str, str] = rows[0]["types"]
