@@ -1,5 +1,5 @@
 """RepNet without any 2D-3D pair, beside the supervised SimpleBaseline; its cameras against the true ones:
-`python -m benchmarks.repnet_results DATASET_DIR [--out DIR] [--steps N] [--write]`.
+`python -m benchmarks.repnet_results DATASET_DIR [--out DIR] [--steps N] [--also code] [--write]`.
 
 RepNet gets the 3D poses of `source_train` and the 2D of another part, by default `target_subject`, other
 people in other clips; the baseline gets the pairs of `source_train`. Both train with the jobs that users
@@ -21,6 +21,7 @@ from benchmarks.results import HARD_VIEWS, PLAIN, ROWS
 from estimators.lifters.repnet.camera import camera_parts
 from estimators.lifters.repnet.flat_pose import normalise_keypoints, unflatten_joints
 from estimators.lifters.repnet.judge import RepNetJudge, import_judge
+from estimators.lifters.repnet.settings import PresetName, repnet_preset
 from estimators.lifters.repnet.torso import AlignedPoses, align_to_torso
 from pipelines.context import RunContext
 from pipelines.evaluate import evaluate_table
@@ -38,6 +39,7 @@ from storage.reader import Dataset
 PROTOCOL, REFLECTED = "frame_mean_with_root", "released_repnet"
 DOCUMENT = Path(__file__).resolve().parents[1] / "docs" / "results_repnet.md"
 MARK = "<!-- measured: everything below is written by `python -m benchmarks.repnet_results DIR --write` -->"
+SUPERVISED_ROWS, PUBLISHED_EPOCHS = 128, 20
 Row = tuple[str, str]
 
 
@@ -47,13 +49,16 @@ class CameraErrors:
 
     Attributes:
         rotation_deg: Angle between the camera network's rotation and the true one, body frame to camera.
-        scale_percent: |s / s_true - 1|, s_true = f / (mean depth) in the normalised image. best_rotation_deg:
-        The same angle for the weak-perspective camera fitted to the true 3D and 2D: what is left is
+        scale_percent: |s / s_true - 1|, s_true = f / (mean depth) in the normalised image.
+        is_flipped: Whether the camera with its third column negated, which makes the same image of the pose
+            mirrored in depth, is nearer to the true one.
+        best_rotation_deg: The angle of the weak-perspective camera fitted to the true 3D and 2D: what is left is
             perspective, which such a camera cannot tell from a turn.
     """
 
     rotation_deg: np.ndarray
     scale_percent: np.ndarray
+    is_flipped: np.ndarray
     best_rotation_deg: np.ndarray
 
 
@@ -80,9 +85,12 @@ def camera_errors(judge: RepNetJudge, pairs: PoseBatch) -> CameraErrors:
     true_rotation = aligned.rotation.transpose(1, 2)
     parts = camera_parts(found)
     scale = parts.scale / _true_scale(pairs, aligned, normalised.spread)
+    rotation_deg = _angle_deg(parts.rotation, true_rotation)
+    flipped_deg = _angle_deg(camera_parts(found * torch.tensor([1.0, 1.0, -1.0])).rotation, true_rotation)
     return CameraErrors(
-        _angle_deg(parts.rotation, true_rotation),
+        rotation_deg,
         (100 * (scale - 1).abs()).numpy(),
+        flipped_deg < rotation_deg,
         _angle_deg(camera_parts(best).rotation, true_rotation),
     )
 
@@ -101,36 +109,11 @@ def _angle_deg(one: Tensor, other: Tensor) -> np.ndarray:
     return torch.rad2deg(torch.acos(((between - 1) / 2).clamp(-1.0, 1.0))).numpy()
 
 
-def train_both(arguments: argparse.Namespace) -> tuple[Path, Path]:
-    """Folders of RepNet and of the supervised baseline, trained or found trained."""
-    data, out = str(arguments.dataset), arguments.out
+def train_all(arguments: argparse.Namespace) -> tuple[Path, dict[str, Path]]:
+    """Folders of the supervised baseline and of RepNet by preset, trained or found trained."""
+    data, out, executor = str(arguments.dataset), arguments.out, InProcessExecutor()
     pairs = {"url": data, "parts": ["source_train"], "rigs": [PLAIN]}
     valid = {"url": data, "parts": ["source_valid"], "rigs": [PLAIN]}
-    values: dict[str, Any] = {
-        "poses": [pairs],
-        "keypoints": [{**pairs, "parts": [arguments.keypoints]}],
-        "validation": [valid],
-        "preset": arguments.preset,
-        "batch_rows": arguments.batch_rows,
-        "steps": arguments.steps,
-        "validate_every": max(1, arguments.steps // 10),
-        "checkpoint_every": max(1, min(1000, arguments.steps // 10)),
-    }
-    settings = TrainUnpairedSettings.model_validate(values)
-    network, trainer = settings.chosen_network(), settings.chosen_trainer()
-    changes = {} if arguments.rate is None else {"learning_rate": arguments.rate}
-    if arguments.preset == "default":
-        changes |= {"schedule": {"kind": "cosine", "steps": arguments.steps}}
-    settings = TrainUnpairedSettings.model_validate(
-        {
-            **values,
-            "network": {**network.model_dump(), "width": arguments.width or network.width},
-            "trainer": {**trainer.model_dump(), **changes},
-        }
-    )
-    repnet, baseline = out / "repnet", out / "supervised"
-    executor = InProcessExecutor()
-    run_train_unpaired(settings, RunContext(str(repnet), executor, arguments.seed, _Printed()))
     supervised = TrainSettings.model_validate(
         {
             "data": [pairs],
@@ -141,73 +124,147 @@ def train_both(arguments: argparse.Namespace) -> tuple[Path, Path]:
                 "learning_rate": 6e-4,
                 "schedule": {"kind": "cosine", "steps": arguments.supervised_steps},
             },
-            "batch_rows": 256,
+            "batch_rows": SUPERVISED_ROWS,
             "steps": arguments.supervised_steps,
         }
     )
-    run_train(supervised, RunContext(str(baseline), executor, arguments.seed, _Printed()))
-    return repnet, baseline
+    run_train(supervised, RunContext(str(out / "supervised"), executor, arguments.seed, _Printed()))
+    unpaired = {
+        "poses": [pairs],
+        "keypoints": [{**pairs, "parts": [arguments.keypoints]}],
+        "validation": [valid],
+    }
+    folders: dict[str, Path] = {}
+    for preset, steps in runs(arguments).items():
+        folders[preset] = out / f"repnet_{preset}"
+        settings = unpaired_settings(preset, steps, unpaired, arguments)
+        run_train_unpaired(settings, RunContext(str(folders[preset]), executor, arguments.seed, _Printed()))
+    return out / "supervised", folders
+
+
+def runs(arguments: argparse.Namespace) -> dict[PresetName, int]:
+    """Steps of RepNet by preset."""
+    also = {} if arguments.also is None else {arguments.also: arguments.also_steps or arguments.steps}
+    return {arguments.preset: arguments.steps, **also}
+
+
+def unpaired_settings(
+    preset: PresetName, steps: int, data: dict[str, Any], arguments: argparse.Namespace
+) -> TrainUnpairedSettings:
+    """How a preset is trained: `default` with a cosine over the steps, others with their 20 epochs over the steps."""
+    chosen = repnet_preset(preset)
+    changes: dict[str, Any] = {} if arguments.rate is None else {"learning_rate": arguments.rate}
+    if preset == "default":
+        changes |= {"schedule": {"kind": "cosine", "steps": steps}}
+    return TrainUnpairedSettings.model_validate(
+        {
+            **data,
+            "preset": preset,
+            "network": {**chosen.network.model_dump(), "width": arguments.width or chosen.network.width},
+            "trainer": {**chosen.trainer.model_dump(), **changes},
+            "batch_rows": arguments.batch_rows,
+            "steps": steps,
+            "steps_per_epoch": max(1, steps // PUBLISHED_EPOCHS),
+            "validate_every": max(1, steps // 10),
+            "checkpoint_every": max(1, min(1000, steps // 10)),
+        }
+    )
 
 
 def measure(
-    dataset: Path, repnet: Path, baseline: Path, step: int
-) -> tuple[dict[Row, list[float]], dict[Row, CameraErrors]]:
-    """Errors (baseline P2, RepNet P2, RepNet with reflections) and cameras of every row, of every `step`-th pose."""
+    dataset: Path, baseline: Path, repnets: dict[str, Path], step: int
+) -> tuple[dict[Row, list[float]], dict[str, dict[Row, CameraErrors]]]:
+    """Errors and cameras of every row, of every `step`-th pose.
+
+    Returns:
+        Errors of the baseline, then of each RepNet its error and that with reflections; cameras by preset.
+    """
     url = str(dataset)
     table = load_table([PairsSource(url=url, parts=("source_valid", "target_*"))])
     table = table.take(np.arange(0, len(table), step))
-    context = RunContext(str(repnet), InProcessExecutor())
+    context = RunContext(str(baseline), InProcessExecutor())
     errors: dict[Row, list[float]] = {}
-    for folder, protocols in ((baseline, (PROTOCOL,)), (repnet, (PROTOCOL, REFLECTED))):
+    wanted = [(baseline, (PROTOCOL,)), *((folder, (PROTOCOL, REFLECTED)) for folder in repnets.values())]
+    for folder, protocols in wanted:
         lifter = load_trained_lifter(str(folder / LIFTER_FILE))
-        for row in evaluate_table(lifter, table, protocols, False, context):
-            name = "pa_mpjpe_mm" if row.result.protocol == PROTOCOL else "pa_mpjpe_reflection_mm"
-            errors.setdefault((row.part, row.rig), []).append(float(row.result.metrics[name]))
-    judge = import_judge(read_checkpoint(str(repnet / CRITIC_FILE)), str(repnet / CRITIC_FILE))
+        found = evaluate_table(lifter, table, protocols, False, context)
+        for protocol in protocols:
+            name = "pa_mpjpe_mm" if protocol == PROTOCOL else "pa_mpjpe_reflection_mm"
+            for row in found:
+                if row.result.protocol == protocol:
+                    errors.setdefault((row.part, row.rig), []).append(float(row.result.metrics[name]))
     pairs = Dataset.open(url).read_pairs()
     part, rig = pairs.extra["part"].astype(str), pairs.extra["rig"].astype(str)
-    cameras: dict[Row, CameraErrors] = {}
-    for row in errors:
-        rows = np.flatnonzero((part == row[0]) & (rig == row[1]))[::step]
-        cameras[row] = camera_errors(judge, pairs.take(rows))
+    cameras: dict[str, dict[Row, CameraErrors]] = {}
+    for preset, folder in repnets.items():
+        judge = import_judge(read_checkpoint(str(folder / CRITIC_FILE)), str(folder / CRITIC_FILE))
+        cameras[preset] = {
+            row: camera_errors(judge, pairs.take(np.flatnonzero((part == row[0]) & (rig == row[1]))[::step]))
+            for row in errors
+        }
     return errors, cameras
 
 
 def report(
-    errors: dict[Row, list[float]], cameras: dict[Row, CameraErrors], arguments: argparse.Namespace
+    errors: dict[Row, list[float]], cameras: dict[str, dict[Row, CameraErrors]], arguments: argparse.Namespace
 ) -> str:
-    """Both tables in Markdown."""
-    lines = [
-        f"RepNet, preset {arguments.preset}, width {arguments.width or 'of the preset'}: {arguments.steps:,} steps of"
-        f" {arguments.batch_rows}, the 3D of `source_train` and the 2D of `{arguments.keypoints}`, no pair; the last"
-        f" step's weights. SimpleBaseline: the pairs of `source_train`, {arguments.supervised_steps:,} steps of 256,"
-        f" chosen on `source_valid`. Seed {arguments.seed}.",
-        "",
-        f"PA-MPJPE in mm ({PROTOCOL}); the last column is another measure ({REFLECTED}: reflections allowed) and is"
-        " lower by definition.",
-        "",
-        "| test | SimpleBaseline, pairs | RepNet, no pairs | RepNet, reflections allowed |",
-        "|---|---|---|---|",
-    ]
+    """The table of errors and one of cameras for each preset, in Markdown."""
+    lengths = ", ".join(f"`{preset}` {steps:,} steps" for preset, steps in runs(arguments).items())
     ordered = [row for row in ROWS if row in errors]
-    for row in ordered:
-        values = " | ".join(f"{value:.1f}" for value in errors[row])
-        lines.append(f"| {_name(row, arguments.keypoints)} | {values} |")
-    lines += [
+    heads = ["test", "SimpleBaseline, pairs"]
+    for preset in cameras:
+        heads += [f"RepNet `{preset}`, no pairs", f"`{preset}`, reflections allowed"]
+    lines = [
+        f"RepNet by preset, hidden layers of {arguments.width or 'the preset'}: {lengths} of {arguments.batch_rows}"
+        f" poses; the 3D of `source_train` and the 2D of `{arguments.keypoints}`, no pair of theirs; the last step's"
+        f" weights. SimpleBaseline: the pairs of `source_train`, {arguments.supervised_steps:,} steps of"
+        f" {SUPERVISED_ROWS}, chosen on `source_valid`. Seed {arguments.seed}; measured on every"
+        f" {_ordinal(arguments.every)}pose.",
         "",
-        "RepNet's cameras against the true ones. The last column is the best weak-perspective camera for the true 3D.",
+        f"PA-MPJPE in mm ({PROTOCOL}); where reflections are allowed it is another measure ({REFLECTED}), lower by"
+        " definition.",
         "",
-        "| test | rotation error, mean (median) | scale error, mean (median) | rotation error of the best |",
-        "|---|---|---|---|",
+        *_table_head(heads),
     ]
-    for row in ordered:
-        found = cameras[row]
-        lines.append(
-            f"| {_name(row, arguments.keypoints)} | {found.rotation_deg.mean():.1f}° "
-            f"({np.median(found.rotation_deg):.1f}°) | {found.scale_percent.mean():.1f} % "
-            f"({np.median(found.scale_percent):.1f} %) | {found.best_rotation_deg.mean():.1f}° |"
-        )
+    lines += [
+        _table_line(_name(row, arguments.keypoints), *(f"{value:.1f}" for value in errors[row]))
+        for row in ordered
+    ]
+    for preset, of_rows in cameras.items():
+        lines += [
+            "",
+            f"Cameras of RepNet `{preset}` against the true ones. Flipped: nearer to the truth with its depth turned"
+            " around. The last column is the best weak-perspective camera for the true 3D.",
+            "",
+            *_table_head(
+                ["test", "rotation error, mean (median)", "flipped", "scale error, mean (median)", "best"]
+            ),
+        ]
+        lines += [_camera_line(_name(row, arguments.keypoints), of_rows[row]) for row in ordered]
     return "\n".join(lines)
+
+
+def _camera_line(name: str, found: CameraErrors) -> str:
+    turn, scale = found.rotation_deg, found.scale_percent
+    return _table_line(
+        name,
+        f"{turn.mean():.1f}° ({np.median(turn):.1f}°)",
+        f"{100 * found.is_flipped.mean():.1f} %",
+        f"{scale.mean():.1f} % ({np.median(scale):.1f} %)",
+        f"{found.best_rotation_deg.mean():.1f}°",
+    )
+
+
+def _table_head(names: list[str]) -> list[str]:
+    return [_table_line(*names), "|" + "---|" * len(names)]
+
+
+def _table_line(*cells: str) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def _ordinal(every: int) -> str:
+    return "" if every == 1 else f"{every}th "
 
 
 def _name(row: Row, keypoints: str) -> str:
@@ -224,7 +281,9 @@ def main() -> None:
     )
     parser.add_argument("--keypoints", default="target_subject", help="the part whose 2D is learned from")
     parser.add_argument("--preset", default="default", choices=["default", "code", "paper"])
-    parser.add_argument("--steps", type=int, default=60_000)
+    parser.add_argument("--steps", type=int, default=20_000)
+    parser.add_argument("--also", choices=["default", "code", "paper"], help="a second preset beside it")
+    parser.add_argument("--also-steps", type=int, help="of the second preset, if not as many")
     parser.add_argument("--batch-rows", type=int, default=64)
     parser.add_argument("--width", type=int, help="of RepNet's hidden layers, if not the preset's")
     parser.add_argument("--rate", type=float, help="first learning rate, if not the preset's")
@@ -234,8 +293,7 @@ def main() -> None:
     parser.add_argument("--write", action="store_true", help="write the tables into docs/results_repnet.md")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    repnet, baseline = train_both(arguments)
-    text = report(*measure(arguments.dataset, repnet, baseline, arguments.every), arguments)
+    text = report(*measure(arguments.dataset, *train_all(arguments), arguments.every), arguments)
     print(text)
     if arguments.write:
         write_below(DOCUMENT, MARK, text)

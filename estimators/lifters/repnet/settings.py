@@ -11,7 +11,7 @@ mean 5:1, and no other ratio is known from the paper.
 from collections.abc import Mapping
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat
 
 from estimators.lifters.repnet.chain import ChainKind
 from estimators.lifters.training.schedules import ExponentialSchedule, Schedule, StepSchedule
@@ -71,6 +71,9 @@ class TurnedViewsSettings(_Settings):
     elevation_deg: float = Field(default=5.0, description="of cameras above the body's horizon, mean")
     elevation_deviation_deg: float = Field(default=20.0, ge=0.0)
     roll_deviation_deg: float = Field(default=15.0, ge=0.0)
+    distance_m: tuple[PositiveFloat, PositiveFloat] | None = Field(
+        default=(3.0, 7.0), description="least and most, for perspective; None: a weak-perspective image"
+    )
 
 
 class RepNetTrainerSettings(_Settings):
@@ -104,7 +107,9 @@ class RepNetPreset(_Settings):
 
 _PRESETS: Mapping[PresetName, RepNetPreset] = {
     "default": RepNetPreset(
-        trainer=RepNetTrainerSettings(turned=TurnedViewsSettings(), adversarial_weight=0.3, learning_rate=1e-3)
+        trainer=RepNetTrainerSettings(
+            turned=TurnedViewsSettings(), adversarial_weight=0.3, learning_rate=1e-3
+        )
     ),
     "code": RepNetPreset(
         trainer=RepNetTrainerSettings(

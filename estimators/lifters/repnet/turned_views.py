@@ -1,14 +1,16 @@
 """Poses turned by drawn cameras: an own term of RepNet, which the paper and its code do not have.
 
-A pose in the body's frame is turned, imaged by a drawn weak-perspective camera and normalised like any 2D; from that
-image the networks have to find the pose and the camera again. No pair of the data is used: the images are of our own
+A pose in the body's frame is turned, imaged by a drawn camera and normalised like any 2D; from that image the networks
+have to find the pose and the weak-perspective camera again. No pair of the data is used: the images are of our own
 making. The pose may be the generator's (self-consistency: Chen et al., "Unsupervised 3D Pose Estimation with Geometric
 Self-Supervision", CVPR 2019; there the turned pose's image is also judged, here its 3D is) or a real one, whose depth
 is known. Only the latter tells a pose from its mirror image in depth, which image, camera loss and chain cannot do
 (docs/results_repnet.md).
 
 Cameras are drawn about the body: turned evenly all around its upright axis, then up or down, then about the line of
-sight by normal distributions, so that they know nothing of the cameras of the 2D that is learned from.
+sight by normal distributions, so that they know nothing of the cameras of the 2D that is learned from. From a distance
+of a few metres a person's near parts look larger, which no weak-perspective camera can explain; images that have
+it teach the networks to see through it.
 """
 
 import math
@@ -22,6 +24,9 @@ from estimators.lifters.repnet.flat_pose import normalise_keypoints, unflatten_j
 from estimators.lifters.repnet.settings import TurnedViewsSettings
 from poses.rotations import axis_angle_to_matrix
 
+_SMALLEST_DEPTH = 0.2
+"""Of a joint, in units of the person's distance: generated poses may reach behind the camera at first."""
+
 
 @dataclass(frozen=True)
 class TurnedViews:
@@ -30,7 +35,7 @@ class TurnedViews:
     Args:
         keypoints_flat: Normalised 2D, as the networks get it.
         poses_flat: Poses in the body's frame, metres.
-        camera: K, normalised image from body frame.
+        camera: K at the person's distance, normalised image from body frame.
         weights: Of the two losses.
     """
 
@@ -73,7 +78,14 @@ def turned_views(
     """
     joints_m = unflatten_joints(poses_flat, 3)
     rotation = draw_cameras(settings, len(joints_m), random)
-    image = joints_m @ rotation[:, :2].transpose(1, 2)
+    turned_m = joints_m @ rotation.transpose(1, 2)
+    image = turned_m[..., :2]
+    if settings.distance_m is not None:
+        least, most = settings.distance_m
+        shares = torch.rand(len(joints_m), 1, generator=random, device=random.device)
+        distance_m = least + (most - least) * shares
+        depth = (1 + turned_m[..., 2] / distance_m).clamp_min(_SMALLEST_DEPTH)
+        image = image / depth[..., None]
     normalised = normalise_keypoints(image, availability)
     camera = rotation[:, :2] / normalised.spread[:, None, None]
     weights = camera.new_tensor([settings.pose_weight, settings.camera_weight])

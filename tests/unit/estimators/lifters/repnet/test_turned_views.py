@@ -19,11 +19,11 @@ from estimators.lifters.repnet.settings import (
 )
 from estimators.lifters.repnet.torso import align_to_torso
 from estimators.lifters.repnet.trainer import RepNetTrainer
-from estimators.lifters.repnet.turned_views import draw_cameras, turned_losses, turned_views
+from estimators.lifters.repnet.turned_views import TurnedViews, draw_cameras, turned_losses, turned_views
 from poses.skeleton import load_skeleton
 
 SKELETON = load_skeleton("h36m_16")
-SETTINGS = TurnedViewsSettings()
+SETTINGS = TurnedViewsSettings(distance_m=None)
 FLIP = torch.tensor([1.0, 1.0, -1.0])
 
 
@@ -57,6 +57,26 @@ def test_a_view_is_the_pose_under_its_camera() -> None:
     )
     found = turned_losses(views, views.poses_flat, views.camera.flatten(1))
     torch.testing.assert_close(found, torch.zeros(2), atol=1e-5, rtol=0)
+
+
+def test_what_is_near_looks_larger() -> None:
+    level = TurnedViewsSettings(elevation_deg=0.0, elevation_deviation_deg=0.0, roll_deviation_deg=0.0)
+    near = turned_views(level.model_copy(update={"distance_m": (2.0, 2.0)}), poses(64), None, seeded())
+    far = turned_views(level.model_copy(update={"distance_m": (1e6, 1e6)}), poses(64), None, seeded())
+    flat = turned_views(level.model_copy(update={"distance_m": None}), poses(64), None, seeded())
+    torch.testing.assert_close(far.keypoints_flat, flat.keypoints_flat, atol=1e-4, rtol=0)
+    torch.testing.assert_close(far.camera, flat.camera, atol=1e-4, rtol=1e-4)
+    rotation = camera_parts(near.camera).rotation
+    turned_m = unflatten_joints(near.poses_flat, 3) @ rotation.transpose(1, 2)
+    ratio = flat_points(near) / flat_points(far)
+    # At 2 m a joint 1 m nearer than the centre looks twice as large; centres and spreads differ a little.
+    is_clear = (flat_points(far).abs() > 0.5)[..., 0]
+    growth, wanted = ratio[..., 0][is_clear], (1 / (1 + turned_m[..., 2] / 2))[is_clear]
+    assert float(torch.corrcoef(torch.stack([growth, wanted]))[0, 1]) > 0.8
+
+
+def flat_points(views: TurnedViews) -> Tensor:
+    return unflatten_joints(views.keypoints_flat, 2)
 
 
 def test_joints_that_were_not_seen_are_missing_in_the_views_too() -> None:
