@@ -3,7 +3,6 @@
 import os
 import signal
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,14 +21,14 @@ from pipelines.executor import Executor, WorkerResources
 from pipelines.in_process import InProcessExecutor
 from pipelines.progress import RecordingProgress
 from pipelines.ray_pool import RayPoolExecutor, RayPoolSettings
-from pipelines.ray_session import RaySettings, connect, disconnect
+from pipelines.ray_session import RaySettings
 from pipelines.trained_lifter import read_checkpoint
 from storage.object_store import open_store
 from tests.cluster import loop_members
 from tests.unit.pipelines.closed_loop.loop_parts import feedback_loop, poseaug_loop
 from tests.unit.pipelines.closed_loop.small_dataset import make_small_dataset
 
-pytestmark = [pytest.mark.ray, pytest.mark.xdist_group("ray")]
+pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_session"), pytest.mark.xdist_group("ray")]
 
 RAY = RaySettings(num_cpus=2)
 ROUNDS = 3
@@ -40,14 +39,6 @@ LOOPS = {
         rounds=ROUNDS, batch_rows=64, lifter=VideoPoseSettings(channels=8, kernel_widths=(3, 3))
     ),
 }
-
-
-@pytest.fixture(scope="module", autouse=True)
-def ray_session() -> Iterator[None]:
-    """One private Ray for the module."""
-    connect(RAY)
-    yield
-    disconnect()
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,6 @@
 """Chains of stages on Ray: the contract, bounded memory, no starvation, losses, and why a chain has no room."""
 
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,7 +11,7 @@ from pipelines.in_process import InProcessExecutor
 from pipelines.observer import SilentObserver, WorkerFacts
 from pipelines.progress import RecordingProgress
 from pipelines.ray_pool import RayPoolExecutor, RayPoolSettings
-from pipelines.ray_session import RaySettings, connect, disconnect
+from pipelines.ray_session import RaySettings
 from pipelines.stage_chain import ChainExecutor
 from storage.commit import UnitCommit
 from tests.cluster.test_ray_pool import kill_worker_of
@@ -20,18 +19,10 @@ from tests.contracts.chain_cases import ChainBehaviour, chain, notes_in
 from tests.contracts.chain_contract import ChainContract, run_chain_and_publish
 from tests.contracts.executor_cases import Behaviour, digests, run_and_publish, stage_factory, units
 
-pytestmark = [pytest.mark.ray, pytest.mark.xdist_group("ray_pool")]
+pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_session"), pytest.mark.xdist_group("ray_pool")]
 
 RAY = RaySettings(num_cpus=2, num_gpus=1)  # a GPU in name only: Ray counts it, nobody computes on it
 HALF, SHARE = WorkerResources(num_cpus=0.5), WorkerResources(num_cpus=0.0, num_gpus=0.5)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def ray_session() -> Iterator[None]:
-    """One private Ray for the module."""
-    connect(RAY)
-    yield
-    disconnect()
 
 
 def executor(**retry: float) -> RayPoolExecutor:

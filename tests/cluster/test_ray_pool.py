@@ -6,7 +6,6 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -20,7 +19,7 @@ from pipelines.in_process import InProcessExecutor
 from pipelines.mass_augment import AugmentSettings, run_augment
 from pipelines.plan import Unit
 from pipelines.ray_pool import RayPoolExecutor, RayPoolSettings
-from pipelines.ray_session import RaySettings, connect, disconnect
+from pipelines.ray_session import RaySettings
 from storage.commit import list_commits
 from storage.manifest import publish_manifest
 from storage.object_store import open_store
@@ -36,7 +35,7 @@ from tests.contracts.executor_cases import (
 )
 from tests.contracts.executor_contract import ExecutorContract
 
-pytestmark = [pytest.mark.ray, pytest.mark.xdist_group("ray_pool")]
+pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_session"), pytest.mark.xdist_group("ray_pool")]
 
 RAY = RaySettings(num_cpus=2)
 RETRY = RetryPolicy(backoff_s=0.05)  # an actor starts in seconds: tests start as few as they can
@@ -44,14 +43,6 @@ RETRY = RetryPolicy(backoff_s=0.05)  # an actor starts in seconds: tests start a
 SMALL_SOURCE = ImportSettings(
     motion=MotionSettings(n_clips=4, n_subjects=4, shortest_clip_s=1.0, longest_clip_s=1.5), clips_per_unit=2
 )
-
-
-@pytest.fixture(scope="module", autouse=True)
-def ray_session() -> Iterator[None]:
-    """One private Ray for the module."""
-    connect(RAY)
-    yield
-    disconnect()
 
 
 def pool(workers: int, **retry: float) -> RayPoolExecutor:

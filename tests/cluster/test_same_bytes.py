@@ -20,7 +20,7 @@ from pipelines.stages import augment_stage
 from pipelines.status import run_status
 from storage.manifest import read_manifest
 from storage.object_store import open_store
-from tests.unit.pipelines.cases import make_source
+from tests.unit.pipelines.cases import Killed
 
 pytestmark = [pytest.mark.ray, pytest.mark.xdist_group("ray_pool")]
 RAY = RaySettings(num_cpus=2)
@@ -34,13 +34,6 @@ def ray_session() -> Iterator[None]:
         connect(RAY)
         yield
         disconnect()
-
-
-@pytest.fixture(scope="module")
-def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    url = tmp_path_factory.mktemp("source")
-    make_source(url)
-    return url
 
 
 def pool(workers: int) -> RayPoolExecutor:
@@ -62,10 +55,6 @@ def augmented(source: Path, out: Path, executor: Executor, micro_rows: int) -> d
     )
     run_augment(settings, RunContext(str(out), executor, seed=3))
     return {file.path: file.sha256 for file in read_manifest(open_store(out)).files}
-
-
-class Killed(BaseException):
-    """Stands for SIGKILL."""
 
 
 def test_executor_workers_batches_and_resumes_change_no_byte(

@@ -1,7 +1,6 @@
 """Training by two workers of Ray Train (gloo): the numbers of one process, through the loss of a worker too."""
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,15 +10,16 @@ from pipelines.context import RunContext
 from pipelines.errors import PoolError, SettingsError
 from pipelines.progress import RecordingProgress
 from pipelines.ray_pool import RayPoolExecutor, RayPoolSettings
-from pipelines.ray_session import RaySettings, connect, disconnect
+from pipelines.ray_session import RaySettings
 from pipelines.train import TrainSettings, plan_train, run_train
 from pipelines.train_on_ray import train_on_ray
 from pipelines.training_run import TrainResult
 from tests.cluster import train_replicas
-from tests.unit.pipelines.cases import context, make_source
+from tests.unit.pipelines.cases import context
 
 pytestmark = [
     pytest.mark.ray,
+    pytest.mark.usefixtures("ray_session"),
     pytest.mark.long,
     pytest.mark.xdist_group("ray"),
     pytest.mark.filterwarnings("ignore::DeprecationWarning:ray"),
@@ -27,21 +27,6 @@ pytestmark = [
 ]
 
 RAY = RaySettings(num_cpus=2)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def ray_session() -> Iterator[None]:
-    """One private Ray for the module."""
-    connect(RAY)
-    yield
-    disconnect()
-
-
-@pytest.fixture(scope="module")
-def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    url = tmp_path_factory.mktemp("source")
-    make_source(url)
-    return url
 
 
 def settings(source: Path, part: str = "source_valid", **changes: Any) -> TrainSettings:

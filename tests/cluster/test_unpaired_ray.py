@@ -1,6 +1,5 @@
 """A loop with unpaired data and its RepNet as an actor gives the numbers of the loop in this process."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,24 +14,16 @@ from pipelines.executor import Executor
 from pipelines.in_process import InProcessExecutor
 from pipelines.pose_table import PairsSource
 from pipelines.ray_pool import RayPoolExecutor, RayPoolSettings
-from pipelines.ray_session import RaySettings, connect, disconnect
+from pipelines.ray_session import RaySettings
 from pipelines.trained_lifter import read_checkpoint
 from storage.object_store import open_store
 from tests.unit.pipelines.closed_loop.loop_parts import feedback_loop
 from tests.unit.pipelines.closed_loop.small_dataset import make_small_dataset
 from tests.unit.pipelines.closed_loop.test_unpaired_loop import REPNET
 
-pytestmark = [pytest.mark.ray, pytest.mark.xdist_group("ray")]
+pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_session"), pytest.mark.xdist_group("ray")]
 
 RAY = RaySettings(num_cpus=2)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def ray_session() -> Iterator[None]:
-    """One private Ray for the module."""
-    connect(RAY)
-    yield
-    disconnect()
 
 
 @pytest.fixture(scope="module")

@@ -15,16 +15,9 @@ import torch
 from estimators.lifters.training.trainer import LifterTrainer
 from pipelines.train import TrainSettings, run_train
 from storage.local_store import LocalStore
-from tests.unit.pipelines.cases import context, make_source
+from tests.unit.pipelines.cases import context
 
 PATIENCE_S = 120
-
-
-@pytest.fixture(scope="module")
-def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    url = tmp_path_factory.mktemp("source")
-    make_source(url)
-    return url
 
 
 def settings(source: Path, reader: str = "memory") -> TrainSettings:

@@ -7,23 +7,12 @@ import torch
 from estimators.lifters.simple_baseline import SimpleBaselineLifter, SimpleBaselineSettings
 from estimators.lifters.temporal.videopose import VideoPoseLifter, VideoPoseSettings
 from poses.skeleton import load_skeleton
+from tests.golden.published_numbers import difference, embedded_state
 from tests.golden.weight_rules import rule_a_state
 from tests.shared_data import golden_path
 
 TOLERANCE = 1e-4
 TOLERANCE_FLOAT64 = 1e-9
-
-
-def embedded_state(golden) -> dict[str, torch.Tensor]:
-    return {
-        key.removeprefix("sd/"): torch.from_numpy(golden[key])
-        for key in golden.files
-        if key.startswith("sd/")
-    }
-
-
-def difference(got: torch.Tensor, wanted: np.ndarray) -> float:
-    return float((got.detach() - torch.from_numpy(wanted)).abs().max())
 
 
 def poseaug_lifter(kind: str):

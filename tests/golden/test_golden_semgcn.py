@@ -12,24 +12,13 @@ from estimators.lifters.graphs.semgcn import SemGCNLifter, SemGCNSettings
 from estimators.lifters.training.schedules import ReleasedExponentialSchedule
 from estimators.lifters.training.trainer import LifterTrainer, LifterTrainerSettings
 from poses.skeleton import load_skeleton
+from tests.golden.published_numbers import difference, embedded_state
 from tests.golden.weight_rules import rule_a_state
 from tests.shared_data import golden_path
 
 TOLERANCE = 1e-4
 TOLERANCE_FLOAT64 = 1e-9
 SKELETON = load_skeleton("h36m_16")
-
-
-def embedded_state(golden) -> dict[str, torch.Tensor]:
-    return {
-        key.removeprefix("sd/"): torch.from_numpy(golden[key])
-        for key in golden.files
-        if key.startswith("sd/")
-    }
-
-
-def difference(got: torch.Tensor, wanted: np.ndarray) -> float:
-    return float((got.detach() - torch.from_numpy(wanted)).abs().max())
 
 
 def shapes_of(state: dict[str, torch.Tensor]) -> dict[str, tuple[int, ...]]:

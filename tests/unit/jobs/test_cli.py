@@ -10,6 +10,7 @@ from jobs import cli
 from jobs.errors import RecipeError
 from pipelines.errors import PlanMismatchError, PoolError
 from storage.errors import DatasetError, ShardError
+from tests.unit.jobs.terminal import main
 
 RUN = [
     "run",
@@ -21,14 +22,6 @@ RUN = [
     "--set",
     "view.frame_step=30",
 ]
-
-
-def main(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
-    monkeypatch.setattr(sys, "argv", ["posemill", *arguments])
-    monkeypatch.delenv("POSEMILL_DEBUG", raising=False)
-    with pytest.raises(SystemExit) as ended:
-        cli.main()
-    return int(ended.value.code or 0)
 
 
 def test_help_imports_nothing_heavy() -> None:

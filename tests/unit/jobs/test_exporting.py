@@ -1,23 +1,14 @@
 """`posemill export` and `posemill register` from the terminal."""
 
 import json
-import sys
 from pathlib import Path
 
 import pytest
 
-from jobs import cli
 from storage.importers.exported import open_export
 from storage.object_store import open_store
+from tests.unit.jobs.terminal import main
 from tests.unit.storage.exporters.datasets import mixed_pairs, publish
-
-
-def main(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
-    monkeypatch.setattr(sys, "argv", ["posemill", *arguments])
-    monkeypatch.delenv("POSEMILL_DEBUG", raising=False)
-    with pytest.raises(SystemExit) as ended:
-        cli.main()
-    return int(ended.value.code or 0)
 
 
 def test_an_export_of_some_parts_of_an_old_version(

@@ -2,7 +2,6 @@
 
 import json
 import os
-import sys
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,15 +14,8 @@ from jobs.report import publish
 from storage.commit import commit_path
 from storage.manifest import publish_manifest
 from storage.object_store import ObjectStore, open_store
+from tests.unit.jobs.terminal import main
 from tests.unit.storage.samples import SKELETON, commit_pairs, make_pairs
-
-
-def main(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
-    monkeypatch.setattr(sys, "argv", ["posemill", *arguments])
-    monkeypatch.delenv("POSEMILL_DEBUG", raising=False)
-    with pytest.raises(SystemExit) as ended:
-        cli.main()
-    return int(ended.value.code or 0)
 
 
 @pytest.fixture

@@ -1,25 +1,16 @@
 """`posemill import-weights` from the terminal."""
 
 import json
-import sys
 from pathlib import Path
 
 import pytest
 import torch
 
-from jobs import cli
 from pipelines.trained_lifter import load_trained_lifter
 from tests.unit.estimators.weights_import.official_files import torch_file
 from tests.unit.estimators.weights_import.test_importer import small_state
+from tests.unit.jobs.terminal import main
 from tests.unit.pipelines.cases import make_source
-
-
-def main(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
-    monkeypatch.setattr(sys, "argv", ["posemill", *arguments])
-    monkeypatch.delenv("POSEMILL_DEBUG", raising=False)
-    with pytest.raises(SystemExit) as ended:
-        cli.main()
-    return int(ended.value.code or 0)
 
 
 @pytest.fixture

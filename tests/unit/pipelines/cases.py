@@ -12,6 +12,10 @@ from pipelines.progress import RecordingProgress
 SHARES = {"source_train": 0.5, "source_valid": 0.25, "target_subject": 0.25}
 
 
+class Killed(BaseException):
+    """Stands for SIGKILL: nothing catches it."""
+
+
 def small_import(n_clips: int = 6) -> ImportSettings:
     """Six clips of about a second by six people, who fall into all three parts."""
     return ImportSettings(

@@ -15,14 +15,7 @@ from pipelines.evaluate import EvaluateSettings, run_evaluate
 from pipelines.progress import RecordingProgress
 from pipelines.train import TrainSettings, run_train
 from pipelines.trained_lifter import load_trained_lifter
-from tests.unit.pipelines.cases import context, make_source
-
-
-@pytest.fixture(scope="module")
-def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    url = tmp_path_factory.mktemp("source")
-    make_source(url)
-    return url
+from tests.unit.pipelines.cases import context
 
 
 def settings(source: Path, part: str = "source_valid", **changes: Any) -> TrainSettings:

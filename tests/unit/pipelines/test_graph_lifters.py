@@ -10,7 +10,7 @@ from pipelines.evaluate import EvaluateSettings, run_evaluate
 from pipelines.train import TrainSettings, run_train
 from pipelines.trained_lifter import load_trained_lifter
 from poses.skeleton import load_skeleton
-from tests.unit.pipelines.cases import context, make_source
+from tests.unit.pipelines.cases import context
 
 LIFTERS: dict[str, dict[str, Any]] = {
     "semgcn": {"kind": "semgcn", "channels": 16, "blocks": 1},
@@ -18,13 +18,6 @@ LIFTERS: dict[str, dict[str, Any]] = {
     "stgcn": {"kind": "stgcn", "channels": [8, 8, 16], "part_channels": 16},
 }
 LOSSES = {"semgcn": "joints", "semgcn_non_local": "joints_bones", "stgcn": "mse"}
-
-
-@pytest.fixture(scope="module")
-def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    url = tmp_path_factory.mktemp("source")
-    make_source(url)
-    return url
 
 
 @pytest.mark.parametrize("name", list(LIFTERS))

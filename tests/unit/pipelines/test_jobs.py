@@ -22,14 +22,7 @@ from storage.errors import DatasetError, ImporterError
 from storage.importers.options import ImportOptions
 from storage.object_store import open_store
 from storage.reader import Dataset
-from tests.unit.pipelines.cases import context, make_source, small_import
-
-
-@pytest.fixture(scope="module")
-def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    url = tmp_path_factory.mktemp("source")
-    make_source(url)
-    return url
+from tests.unit.pipelines.cases import Killed, context, small_import
 
 
 def augment_settings(source: Path, **changes: object) -> AugmentSettings:
@@ -242,10 +235,6 @@ def test_status_of_a_run_that_fell_silent(source: Path) -> None:
 def test_status_without_a_run_says_so(tmp_path: Path) -> None:
     with pytest.raises(PlanError, match="no run here"):
         run_status(str(tmp_path))
-
-
-class Killed(BaseException):
-    """Stands for SIGKILL: nothing catches it."""
 
 
 def test_a_job_killed_after_a_unit_goes_on_and_doubles_nothing(

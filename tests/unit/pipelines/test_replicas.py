@@ -19,16 +19,9 @@ from pipelines.progress import RecordingProgress
 from pipelines.train import TrainSettings, run_train
 from pipelines.trained_lifter import read_checkpoint
 from pipelines.training_run import train_here
-from tests.unit.pipelines.cases import context, make_source
+from tests.unit.pipelines.cases import context
 
 PATIENCE_S = 120
-
-
-@pytest.fixture(scope="module")
-def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    url = tmp_path_factory.mktemp("source")
-    make_source(url)
-    return url
 
 
 def settings(source: Path, **changes: Any) -> TrainSettings:

@@ -22,7 +22,7 @@ from storage.manifest import manifest_versions, read_manifest
 from storage.object_store import open_store
 from storage.reader import Dataset
 from storage.verify import verify_dataset
-from tests.unit.pipelines.cases import context, make_source, small_import
+from tests.unit.pipelines.cases import Killed, context, make_source, small_import
 from tests.unit.pipelines.test_jobs import standing
 
 
@@ -38,13 +38,6 @@ class Poisoned:
         if self._poison & set(batch.sample_id.tolist()):
             raise ValueError(self._words)
         return self._inner.augment(batch, copy)
-
-
-@pytest.fixture(scope="module")
-def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    url = tmp_path_factory.mktemp("source")
-    make_source(url)
-    return url
 
 
 def augment(source: Path, **changes: object) -> AugmentSettings:
@@ -123,10 +116,6 @@ def test_what_still_fails_stays_with_todays_reason(
     made = Dataset.open(tmp_path).read_pairs()
     assert len(np.unique(made.sample_id)) == len(made)
     assert set(ids[:9]) & set(made.source_id.tolist())
-
-
-class Killed(BaseException):
-    """Stands for SIGKILL."""
 
 
 def test_a_retry_that_was_killed_goes_on(

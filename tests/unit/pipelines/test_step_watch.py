@@ -21,16 +21,9 @@ from pipelines.step_watch import StepWatch
 from pipelines.stopping import StopRequest, stopping_on_signals
 from pipelines.train import TrainSettings, run_train
 from storage.object_store import open_store
-from tests.unit.pipelines.cases import context, make_source
+from tests.unit.pipelines.cases import context
 from tests.unit.pipelines.closed_loop.loop_parts import feedback_loop
 from tests.unit.pipelines.closed_loop.small_dataset import make_small_dataset
-
-
-@pytest.fixture(scope="module")
-def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    url = tmp_path_factory.mktemp("source")
-    make_source(url)
-    return url
 
 
 def settings(source: Path) -> TrainSettings:

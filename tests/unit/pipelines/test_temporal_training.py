@@ -8,7 +8,7 @@ import pytest
 from pipelines.evaluate import EvaluateSettings, run_evaluate
 from pipelines.train import TrainSettings, run_train
 from pipelines.trained_lifter import load_trained_lifter
-from tests.unit.pipelines.cases import context, make_source
+from tests.unit.pipelines.cases import context
 
 VIDEOPOSE = {"kind": "videopose", "channels": 8, "kernel_widths": [3, 3, 3]}
 LIFTERS: dict[str, dict[str, Any]] = {
@@ -19,13 +19,6 @@ LIFTERS: dict[str, dict[str, Any]] = {
         "targets": "every_frame",
     },
 }
-
-
-@pytest.fixture(scope="module")
-def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    url = tmp_path_factory.mktemp("source")
-    make_source(url)
-    return url
 
 
 def settings(source: Path, **changes: Any) -> TrainSettings:

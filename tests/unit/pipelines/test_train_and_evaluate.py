@@ -16,14 +16,7 @@ from pipelines.pose_table import PairsSource, PoseTable, Windows, load_table
 from pipelines.train import TrainSettings, run_train
 from pipelines.trained_lifter import load_trained_lifter
 from poses.skeleton import load_skeleton
-from tests.unit.pipelines.cases import context, make_source
-
-
-@pytest.fixture(scope="module")
-def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    url = tmp_path_factory.mktemp("source")
-    make_source(url)
-    return url
+from tests.unit.pipelines.cases import Killed, context
 
 
 def settings(source: Path, **changes: Any) -> TrainSettings:
@@ -39,10 +32,6 @@ def settings(source: Path, **changes: Any) -> TrainSettings:
         "mirror_share": 0.5,
     }
     return TrainSettings.model_validate({**values, **changes})
-
-
-class Killed(BaseException):
-    """Stands for SIGKILL: nothing catches it."""
 
 
 def test_a_killed_run_goes_on_to_the_same_numbers(

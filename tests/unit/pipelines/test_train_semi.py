@@ -17,16 +17,9 @@ from pipelines.trained_lifter import load_trained_lifter
 from poses.cameras import project_screen
 from poses.kinematics import mirror_joints
 from poses.skeleton import load_skeleton
-from tests.unit.pipelines.cases import context, make_source
+from tests.unit.pipelines.cases import Killed, context
 
 VIDEOPOSE = {"kind": "videopose", "channels": 16, "kernel_widths": [3, 3]}
-
-
-@pytest.fixture(scope="module")
-def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    url = tmp_path_factory.mktemp("source")
-    make_source(url)
-    return url
 
 
 def settings(source: Path, **changes: Any) -> TrainSettings:
@@ -46,10 +39,6 @@ def settings(source: Path, **changes: Any) -> TrainSettings:
         "mirror_share": 0.5,
     }
     return TrainSettings.model_validate({**values, **changes})
-
-
-class Killed(BaseException):
-    """Stands for SIGKILL: nothing catches it."""
 
 
 def test_a_killed_run_goes_on_to_the_same_numbers(

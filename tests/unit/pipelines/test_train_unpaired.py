@@ -25,16 +25,9 @@ from pipelines.unpaired_data import load_detections, load_real_poses
 from poses.errors import SkeletonError
 from poses.skeleton import load_skeleton
 from storage.reader import Dataset
-from tests.unit.pipelines.cases import context, make_source
+from tests.unit.pipelines.cases import Killed, context
 
 SMALL_CRITIC = {"pose_width": 8, "chain_width": 16, "joined_width": 8}
-
-
-@pytest.fixture(scope="module")
-def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    url = tmp_path_factory.mktemp("source")
-    make_source(url)
-    return url
 
 
 def settings(source: Path, **changes: Any) -> TrainUnpairedSettings:
@@ -57,10 +50,6 @@ def trained(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("repnet")
     run_train_unpaired(settings(source), context(out))
     return out
-
-
-class Killed(BaseException):
-    """Stands for SIGKILL: nothing catches it."""
 
 
 def test_a_killed_run_goes_on_to_the_same_files(
