@@ -20,7 +20,7 @@ from poses.skeleton import load_skeleton
 
 BATCHES = (1024, 8192)
 TRAINING_BATCH = 512
-REPEATED = 3072
+REPEATED = 6144
 """Poses over which a measurement is repeated at least once."""
 LARGEST_DIFFERENCE = 1e-4
 GOALS = {False: 2.0, True: 5.0}

@@ -23,6 +23,7 @@ from estimators.lifters.graphs.semgcn_inference import (
     FoldedConvolution,
     FoldedNetwork,
     FoldedNonLocal,
+    FoldedOutput,
     FoldedStep,
     JointOrder,
 )
@@ -111,16 +112,15 @@ def graph_layers(
     return nn.Sequential(*first), nn.Sequential(*rest)
 
 
+def _folded(block: GraphBlock, order: JointOrder) -> FoldedConvolution:
+    return FoldedConvolution(block.gconv, block.bn, order)
+
+
 def _folded_step(part: nn.Module, order: JointOrder) -> FoldedStep:
     if isinstance(part, NonLocalStep):
         return FoldedNonLocal(part.non_local, order)
     if isinstance(part, ResidualGraphBlock):
-        first, second = part.gconv1, part.gconv2
-        return FoldedConvolution(first.gconv, first.bn, order), FoldedConvolution(
-            second.gconv, second.bn, order
-        )
-    if isinstance(part, GraphBlock):
-        return FoldedConvolution(part.gconv, part.bn, order)
+        return _folded(part.gconv1, order), _folded(part.gconv2, order)
     raise TypeError(f"no folded form of {type(part).__name__}")
 
 
@@ -158,9 +158,11 @@ class SemGCNLifter(Lifter):
         groups = self.settings.joint_groups or joint_groups(self.skeleton)
         order = JointOrder(groups, self.skeleton, self.gconv_output.bias.device)
         with torch.no_grad():
-            steps = tuple(_folded_step(part, order) for part in (*self.gconv_input, *self.gconv_layers))
-            output = FoldedConvolution(self.gconv_output, None, order)
-        return FoldedNetwork(steps, output, order, self.settings.channels)
+            first, *after_first = self.gconv_input
+            if not isinstance(first, GraphBlock):
+                raise TypeError(f"SemGCN's first layer is a GraphBlock, got {type(first).__name__}")
+            steps = tuple(_folded_step(part, order) for part in (*after_first, *self.gconv_layers))
+            return FoldedNetwork(_folded(first, order), steps, FoldedOutput(self.gconv_output, order), order)
 
     def to_published_state(self) -> dict[str, Tensor]:
         """State dict with the released names."""
