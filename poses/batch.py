@@ -23,6 +23,13 @@ ARRAY_COLUMNS: Mapping[str, Any] = {
 TEXT_COLUMNS = ("clip", "subject", "action", "camera_name")
 
 
+def other_keypoints(skeleton: Skeleton, keypoint_skeleton: Skeleton | None) -> Skeleton | None:
+    """The keypoints' skeleton if it has other joints, or another order, than the poses'; else None."""
+    if keypoint_skeleton is None or keypoint_skeleton.joints == skeleton.joints:
+        return None
+    return keypoint_skeleton
+
+
 @dataclass(frozen=True, eq=False)
 class PoseBatch:
     """B pairs of a 3D pose and its 2D image.
@@ -41,6 +48,9 @@ class PoseBatch:
         frame: (B,) int32, frame in the clip.
         clip, subject, action, camera_name: (B,) object arrays of str.
         extra: Further columns by name, each with B rows.
+        keypoint_skeleton: What the keypoints are, where they are not the skeleton's J joints but others (detections in
+            COCO order beside poses in H36M order); `keypoints_px` and `keypoint_confidence` have its joints then. None:
+            the skeleton's own, whatever was given.
 
     Raises:
         PoseShapeError: if a column has the wrong rows, shape or type.
@@ -60,21 +70,24 @@ class PoseBatch:
     action: np.ndarray
     camera_name: np.ndarray
     extra: Mapping[str, np.ndarray] = field(default_factory=dict)
+    keypoint_skeleton: Skeleton | None = None
 
     def __post_init__(self) -> None:
-        rows, joints = len(self.sample_id), self.skeleton.n_joints
+        object.__setattr__(self, "keypoint_skeleton", other_keypoints(self.skeleton, self.keypoint_skeleton))
+        rows, keypoints = len(self.sample_id), self.keypoints_of.n_joints
         shapes = {
-            "joints_camera_m": (rows, joints, 3),
-            "keypoints_px": (rows, joints, 2),
-            "keypoint_confidence": (rows, joints),
+            "joints_camera_m": (rows, self.skeleton.n_joints, 3),
+            "keypoints_px": (rows, keypoints, 2),
+            "keypoint_confidence": (rows, keypoints),
             "camera_px": (rows, len(CAMERA_FIELDS)),
         }
         for name, dtype in ARRAY_COLUMNS.items():
             array, shape = getattr(self, name), shapes.get(name, (rows,))
             if array.shape != shape or array.dtype != dtype:
+                owner = self.keypoints_of if name.startswith("keypoint") else self.skeleton
                 raise PoseShapeError(
                     f"PoseBatch.{name} wants {np.dtype(dtype).name} {shape} for {rows} rows of skeleton "
-                    f"{self.skeleton.name!r}, got {array.dtype} {array.shape}"
+                    f"{owner.name!r}, got {array.dtype} {array.shape}"
                 )
         for name in TEXT_COLUMNS:
             array = getattr(self, name)
@@ -88,6 +101,11 @@ class PoseBatch:
 
     def __len__(self) -> int:
         return len(self.sample_id)
+
+    @property
+    def keypoints_of(self) -> Skeleton:
+        """What the keypoints are: `keypoint_skeleton`, or the skeleton."""
+        return self.keypoint_skeleton or self.skeleton
 
     @property
     def joints_root_m(self) -> np.ndarray:
@@ -106,7 +124,8 @@ class PoseBatch:
         if isinstance(where, np.ndarray) and where.size == 0:
             where = where.astype(np.int64)
         columns = {name: getattr(self, name)[where] for name in (*ARRAY_COLUMNS, *TEXT_COLUMNS)}
-        return PoseBatch(self.skeleton, **columns, extra={name: a[where] for name, a in self.extra.items()})
+        extra = {name: a[where] for name, a in self.extra.items()}
+        return PoseBatch(self.skeleton, **columns, extra=extra, keypoint_skeleton=self.keypoint_skeleton)
 
     @staticmethod
     def concat(batches: Sequence["PoseBatch"]) -> "PoseBatch":
@@ -124,6 +143,11 @@ class PoseBatch:
                     f"PoseBatch.concat wants one skeleton, got {first.skeleton.name!r} and {other.skeleton.name!r}; "
                     "map one with poses.skeleton.joint_map first"
                 )
+            if other.keypoints_of != first.keypoints_of:
+                raise PoseShapeError(
+                    f"PoseBatch.concat wants keypoints of one skeleton, got {first.keypoints_of.name!r} and "
+                    f"{other.keypoints_of.name!r}; map one with poses.skeleton.joint_map first"
+                )
             if set(other.extra) != set(first.extra):
                 raise PoseShapeError(
                     f"PoseBatch.concat wants the same extra columns, got {sorted(first.extra)} "
@@ -134,21 +158,21 @@ class PoseBatch:
             for name in (*ARRAY_COLUMNS, *TEXT_COLUMNS)
         }
         extra = {name: np.concatenate([batch.extra[name] for batch in batches]) for name in first.extra}
-        return PoseBatch(first.skeleton, **columns, extra=extra)
+        return PoseBatch(first.skeleton, **columns, extra=extra, keypoint_skeleton=first.keypoint_skeleton)
 
     @staticmethod
-    def empty(skeleton: Skeleton) -> "PoseBatch":
+    def empty(skeleton: Skeleton, keypoint_skeleton: Skeleton | None = None) -> "PoseBatch":
         """A batch of no rows."""
-        joints = skeleton.n_joints
+        keypoints = (keypoint_skeleton or skeleton).n_joints
         tails = {
-            "joints_camera_m": (joints, 3),
-            "keypoints_px": (joints, 2),
-            "keypoint_confidence": (joints,),
+            "joints_camera_m": (skeleton.n_joints, 3),
+            "keypoints_px": (keypoints, 2),
+            "keypoint_confidence": (keypoints,),
             "camera_px": (len(CAMERA_FIELDS),),
         }
         columns = {name: np.zeros((0, *tails.get(name, ())), dtype) for name, dtype in ARRAY_COLUMNS.items()}
         columns |= {name: np.zeros(0, object) for name in TEXT_COLUMNS}
-        return PoseBatch(skeleton, **columns, extra={})
+        return PoseBatch(skeleton, **columns, extra={}, keypoint_skeleton=keypoint_skeleton)
 
     def validate(self) -> None:
         """Look at the values: finite, ids unique and not negative, depth positive, confidence in [0, 1].

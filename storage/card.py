@@ -58,8 +58,16 @@ def _head(summary: Mapping[str, Any]) -> str:
         " 2D and 3D"
         f" poses and {summary['frames']:,} frames of whole motions, {mebibytes:,.1f} MiB."
         f" Skeleton `{markdown_cell(summary['skeleton']['name'])}`, {len(summary['skeleton']['joints'])} joints."
+        f"{_keypoints(summary)}"
         f" {summary['quarantined']:,} rows in quarantine.\n"
     )
+
+
+def _keypoints(summary: Mapping[str, Any]) -> str:
+    named = summary["keypoint_skeleton"]
+    if named == summary["skeleton"]["name"]:
+        return ""
+    return f" The 2D keypoints are of skeleton `{markdown_cell(named)}`."
 
 
 def _opening(manifest: "Manifest") -> str:

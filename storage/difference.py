@@ -154,6 +154,7 @@ def _counters(manifest: Manifest) -> dict[str, Any]:
         "quarantined": manifest.quarantined,
         "rejected": dict(manifest.rejected),
         "skeleton": manifest.skeleton.get("name"),
+        "keypoint_skeleton": (manifest.keypoint_skeleton or manifest.skeleton).get("name"),
         "schema_version": manifest.schema_version,
     }
 

@@ -10,8 +10,17 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    model_serializer,
+    model_validator,
+)
 
+from poses.batch import other_keypoints
 from poses.errors import SkeletonError
 from poses.skeleton import Skeleton
 from storage.card import CARD_PATH, dataset_card, write_card
@@ -22,8 +31,9 @@ from storage.packed_commits import PackedCommits
 from storage.paths import manifest_path
 from storage.statistics import Statistics
 
-SCHEMA_VERSION = 1
-"""Version of the layout on disk: folders, manifest, Parquet columns, Zarr arrays."""
+SCHEMA_VERSION = 2
+"""Newest layout on disk that can be read: folders, manifest, Parquet columns, Zarr arrays. Layout 1 is written wherever
+it can say everything, so that older readers open it; 2 has keypoints with a skeleton of their own."""
 
 MAX_PUBLISH_ATTEMPTS = 200
 
@@ -31,6 +41,11 @@ _CARD_ROUNDS = 5
 """One to write the card and one to see that it is still right; more if others publish meanwhile."""
 
 _MANIFEST_NAME = re.compile(r"manifests/v(\d{6,})\.json")
+
+
+def layout_version(other_keypoints: bool) -> int:
+    """Version of the layout of data with or without keypoints of a skeleton of their own."""
+    return 2 if other_keypoints else 1
 
 
 class Manifest(BaseModel):
@@ -43,6 +58,8 @@ class Manifest(BaseModel):
     schema_version: int
     writer_id: str
     skeleton: dict[str, Any]
+    keypoint_skeleton: dict[str, Any] | None = None
+    """Of the 2D keypoints, where they have other joints than the poses; left out of the file where they have not."""
     files: tuple[FileEntry, ...]
     rows: int = Field(ge=0)
     """Pairs in all files."""
@@ -63,7 +80,16 @@ class Manifest(BaseModel):
         twice = next((path for path, count in named.items() if count > 1), None)
         if twice is not None:
             raise ValueError(f"files: {twice} stands there twice; its rows would be read twice")
+        if layout_version(self.keypoint_skeleton is not None) > self.schema_version:
+            raise ValueError(f"keypoint_skeleton: layout {self.schema_version} has none")
         return self
+
+    @model_serializer(mode="wrap")
+    def _as_old_where_it_can_be(self, plain: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        values: dict[str, Any] = plain(self)
+        if self.keypoint_skeleton is None:
+            values.pop("keypoint_skeleton", None)
+        return values
 
     def files_of(self, kind: str) -> tuple[FileEntry, ...]:
         """The files of one kind, in manifest order."""
@@ -101,11 +127,23 @@ def read_manifest(store: ObjectStore, version: int | None = None) -> Manifest:
 
 def manifest_skeleton(store: ObjectStore, manifest: Manifest) -> Skeleton:
     """The skeleton that a manifest holds."""
+    return _skeleton_of(store, manifest, manifest.skeleton, "skeleton")
+
+
+def manifest_keypoint_skeleton(store: ObjectStore, manifest: Manifest) -> Skeleton | None:
+    """The skeleton of the keypoints, where a manifest holds one that has other joints."""
+    if manifest.keypoint_skeleton is None:
+        return None
+    named = _skeleton_of(store, manifest, manifest.keypoint_skeleton, "keypoint_skeleton")
+    return other_keypoints(manifest_skeleton(store, manifest), named)
+
+
+def _skeleton_of(store: ObjectStore, manifest: Manifest, values: Mapping[str, Any], field: str) -> Skeleton:
     try:
-        return Skeleton.from_dict(manifest.skeleton)
+        return Skeleton.from_dict(values)
     except SkeletonError as error:
         raise ManifestError(
-            f"{store.url}/{manifest_path(manifest.version)}: its skeleton is ill-formed: {error}"
+            f"{store.url}/{manifest_path(manifest.version)}: its {field} is ill-formed: {error}"
         ) from error
 
 
@@ -116,6 +154,7 @@ def publish_manifest(
     skeleton: Skeleton,
     lineage: Mapping[str, Any] | None = None,
     replaces: Collection[str] = (),
+    keypoint_skeleton: Skeleton | None = None,
 ) -> Manifest:
     """Publishes the next version: the latest one plus the commits that are not in it yet.
 
@@ -129,6 +168,7 @@ def publish_manifest(
         lineage: What the run was made of (JSON values without secrets); kept under the run's id.
         replaces: Quarantine files whose rows the commits settle or hold anew; the next version has them no
             more (older versions still do).
+        keypoint_skeleton: Of the keypoints, where they have other joints; must be the parent's.
 
     Raises:
         DatasetError: if the dataset has another skeleton.
@@ -140,13 +180,15 @@ def publish_manifest(
         versions = manifest_versions(store)
         parent = _parse_manifest(store, versions[-1]) if versions else None
         if parent is not None:
-            _check_same_skeleton(store, parent, skeleton)
+            _check_same_skeleton(store, parent, skeleton, keypoint_skeleton)
             present = set(parent.commits)
             if not wanted.by_key(without=present):
                 renew_card(store, parent)
                 return parent
         _check_replaced(store, parent, replaces)
-        manifest = _next_manifest(parent, run_id, wanted, skeleton, dict(lineage or {}), writer_id, replaces)
+        manifest = _next_manifest(
+            parent, run_id, wanted, (skeleton, keypoint_skeleton), dict(lineage or {}), writer_id, replaces
+        )
         path = manifest_path(manifest.version)
         if (
             store.put_if_absent(path, canonical_json(manifest))
@@ -185,7 +227,7 @@ def _next_manifest(
     parent: Manifest | None,
     run_id: str,
     wanted: PackedCommits,
-    skeleton: Skeleton,
+    skeletons: tuple[Skeleton, Skeleton | None],
     lineage: dict[str, Any],
     writer_id: str,
     replaces: Collection[str] = (),
@@ -212,12 +254,14 @@ def _next_manifest(
             yield commit.statistics
 
     whole = Statistics.merge_all(statistics())
+    skeleton, keypoints = skeletons[0], other_keypoints(*skeletons)
     return Manifest(
         version=parent.version + 1 if parent else 1,
         parent=parent.version if parent else None,
-        schema_version=SCHEMA_VERSION,
+        schema_version=layout_version(keypoints is not None),
         writer_id=writer_id,
         skeleton=skeleton.to_dict(),
+        keypoint_skeleton=None if keypoints is None else keypoints.to_dict(),
         files=tuple(files[path] for path in sorted(files)),
         rows=sum(file.rows for file in files.values() if file.kind == "pairs"),
         statistics=whole,
@@ -261,7 +305,9 @@ def _parsed(store: ObjectStore, version: int, data: bytes) -> Manifest:
     return manifest
 
 
-def _check_same_skeleton(store: ObjectStore, parent: Manifest, skeleton: Skeleton) -> None:
+def _check_same_skeleton(
+    store: ObjectStore, parent: Manifest, skeleton: Skeleton, keypoint_skeleton: Skeleton | None
+) -> None:
     """One dataset has one skeleton: the same joints in the same order under the same parents."""
     theirs = manifest_skeleton(store, parent)
     if (theirs.joints, theirs.parents) != (skeleton.joints, skeleton.parents):
@@ -270,6 +316,13 @@ def _check_same_skeleton(store: ObjectStore, parent: Manifest, skeleton: Skeleto
             " rows have"
             f" {skeleton.name!r} ({skeleton.n_joints} joints); map them to the dataset's skeleton or write"
             " another dataset"
+        )
+    had = manifest_keypoint_skeleton(store, parent) or theirs
+    have = other_keypoints(skeleton, keypoint_skeleton) or skeleton
+    if had.joints != have.joints:
+        raise DatasetError(
+            f"{store.url}: the dataset's keypoints are of {had.name!r}, the new rows' of {have.name!r}; map them"
+            " (poses.skeleton.joint_map), or write another dataset"
         )
 
 

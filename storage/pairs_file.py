@@ -109,10 +109,12 @@ class RowGroupBuffer:
 class PairsFile:
     """One Parquet file in the making, in a scratch folder."""
 
-    def __init__(self, path: Path, columns: Columns, skeleton: Skeleton) -> None:
+    def __init__(
+        self, path: Path, columns: Columns, skeleton: Skeleton, keypoint_skeleton: Skeleton | None = None
+    ) -> None:
         self.path = path
         self.rows = 0
-        self._schema = arrow_schema(columns, skeleton)
+        self._schema = arrow_schema(columns, skeleton, keypoint_skeleton)
         self._sink = DigestingFile(path)
         self._writer = pq.ParquetWriter(
             pa.PythonFile(self._sink, mode="w"),

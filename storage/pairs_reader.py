@@ -22,12 +22,19 @@ class PairsReader:
         entry: The file as its manifest has it; size and row count are compared at once, pages as they are
             read.
         skeleton: The dataset's skeleton.
+        keypoint_skeleton: Of its keypoints, where they have other joints.
 
     Raises:
         ShardError: if the file is missing, truncated, of another schema, or no Parquet.
     """
 
-    def __init__(self, store: ObjectStore, entry: FileEntry, skeleton: Skeleton) -> None:
+    def __init__(
+        self,
+        store: ObjectStore,
+        entry: FileEntry,
+        skeleton: Skeleton,
+        keypoint_skeleton: Skeleton | None = None,
+    ) -> None:
         self.entry, self.skeleton = entry, skeleton
         self._where = f"{store.url}/{entry.path}"
         self._check_size(store)
@@ -38,7 +45,7 @@ class PairsReader:
                 page_checksum_verification=True,
                 pre_buffer=False,
             )
-        check_schema(self._file.schema_arrow, skeleton, self._where)
+        check_schema(self._file.schema_arrow, skeleton, self._where, keypoint_skeleton)
         metadata = self._file.metadata
         if metadata.num_rows != entry.rows:
             raise ShardError(

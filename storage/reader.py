@@ -1,6 +1,6 @@
 """Reading a dataset. A reader opens one version and sees the files of its manifest, nothing else."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +11,7 @@ from poses.motion import MotionClip
 from poses.skeleton import Skeleton
 from storage.commit import FileEntry
 from storage.errors import DatasetError
-from storage.manifest import Manifest, manifest_skeleton, read_manifest
+from storage.manifest import Manifest, manifest_keypoint_skeleton, manifest_skeleton, read_manifest
 from storage.object_store import ObjectStore, open_store
 from storage.pairs_reader import PairsReader
 from storage.quarantine import QuarantinedRow, read_quarantine
@@ -37,6 +37,8 @@ class Dataset:
         self.store = store
         self.manifest = manifest
         self.skeleton: Skeleton = manifest_skeleton(store, manifest)
+        self.keypoint_skeleton: Skeleton | None = manifest_keypoint_skeleton(store, manifest)
+        """Of the 2D keypoints where they have other joints than the poses; else None."""
 
     @classmethod
     def open(cls, url: str | Path, version: int | None = None) -> "Dataset":
@@ -70,7 +72,16 @@ class Dataset:
 
     def open_pairs(self, path: str) -> PairsReader:
         """One pairs file of this version, for reading by row groups or row ranges."""
-        return PairsReader(self.store, self._entry(path), self.skeleton)
+        return PairsReader(self.store, self._entry(path), self.skeleton, self.keypoint_skeleton)
+
+    def batch_of(self, columns: Mapping[str, np.ndarray]) -> PoseBatch:
+        """Columns that one of its readers gave, as a batch."""
+        return to_batch(columns, self.skeleton, self.keypoint_skeleton)
+
+    @property
+    def keypoints_of(self) -> Skeleton:
+        """What the keypoints are: `keypoint_skeleton`, or the skeleton."""
+        return self.keypoint_skeleton or self.skeleton
 
     def iter_batches(
         self,
@@ -95,9 +106,9 @@ class Dataset:
             raise DatasetError(f"iter_batches: wanted batch_rows of 1 or more, got {batch_rows}")
         entries = self.pair_files if files is None else [self._entry(path) for path in files]
         for entry in entries:
-            reader = PairsReader(self.store, entry, self.skeleton)
+            reader = PairsReader(self.store, entry, self.skeleton, self.keypoint_skeleton)
             for group in range(reader.n_groups):
-                batch = to_batch(reader.read_group(group, columns), self.skeleton)
+                batch = self.batch_of(reader.read_group(group, columns))
                 if len(batch) <= batch_rows:
                     yield batch
                     continue
@@ -106,7 +117,7 @@ class Dataset:
 
     def read_rows(self, path: str, start: int, stop: int, columns: Sequence[str] | None = None) -> PoseBatch:
         """The rows [start, stop) of one pairs file, as a unit of work asks for them."""
-        return to_batch(self.open_pairs(path).read_rows(start, stop, columns), self.skeleton)
+        return self.batch_of(self.open_pairs(path).read_rows(start, stop, columns))
 
     def read_pairs(self, columns: Sequence[str] | None = None) -> PoseBatch:
         """All pairs in memory, in file order.
@@ -115,7 +126,7 @@ class Dataset:
         """
         batches = list(self.iter_batches(columns=columns))
         if not batches:
-            return PoseBatch.empty(self.skeleton)
+            return PoseBatch.empty(self.skeleton, self.keypoint_skeleton)
         return batches[0] if len(batches) == 1 else PoseBatch.concat(with_same_extra(batches))
 
     def clips(self) -> Iterator[MotionClip]:
@@ -165,7 +176,8 @@ def with_same_extra(batches: Sequence[PoseBatch]) -> list[PoseBatch]:
     for batch in batches:
         extra = {name: batch.extra.get(name, _gap(values, len(batch))) for name, values in models.items()}
         core = {name: getattr(batch, name) for name in CORE_COLUMNS}
-        filled.append(PoseBatch(skeleton=batch.skeleton, extra=extra, **core))
+        keypoints = batch.keypoint_skeleton
+        filled.append(PoseBatch(skeleton=batch.skeleton, extra=extra, keypoint_skeleton=keypoints, **core))
     return filled
 
 

@@ -62,29 +62,50 @@ def pair_faults(batch: PoseBatch, tolerance_px: float) -> Iterator[RowFault]:
 
 
 def _projection_fault(batch: PoseBatch, usable: np.ndarray, tolerance_px: float) -> RowFault:
-    """Rows whose 3D does not project onto their 2D, beyond recorded noise; missing keypoints aside."""
-    error_px = np.zeros((len(batch), batch.skeleton.n_joints), np.float32)
+    """Rows whose 3D does not project onto their 2D, beyond recorded noise; missing keypoints aside.
+
+    Where keypoints have a skeleton of their own, only joints that both have (by name) are looked at; those are
+    detections, so what they are off by belongs into the noise column.
+    """
+    shared = _joints_of_both(batch)
+    error_px = np.zeros((len(batch), len(shared.names)), np.float32)
     rows = np.flatnonzero(usable)
-    if len(rows):
+    if len(rows) and shared.names:
         part = batch if len(rows) == len(batch) else batch.take(rows)
-        projected = np.asarray(project_px(part.joints_camera_m, part.camera_px))
+        projected = np.asarray(project_px(part.joints_camera_m, part.camera_px))[:, shared.joints]
         noise = part.extra.get(NOISE_COLUMN)
         if noise is not None and noise.ndim == 3:
-            projected = projected + noise
-        distance = np.linalg.norm(part.keypoints_px - projected, axis=-1)
+            projected = projected + noise[:, shared.keypoints]
+        distance = np.linalg.norm(part.keypoints_px[:, shared.keypoints] - projected, axis=-1)
         if noise is not None and noise.ndim < 3:
-            distance = distance - noise.reshape(len(part), -1)
-        error_px[rows] = np.where(part.keypoint_confidence > 0, distance, 0)
+            distance = distance - (noise[:, shared.keypoints] if noise.ndim == 2 else noise[:, None])
+        error_px[rows] = np.where(part.keypoint_confidence[:, shared.keypoints] > 0, distance, 0)
 
     def describe(row: int) -> str:
         joint = int(error_px[row].argmax())
         return (
             f"wanted the 3D to project within {tolerance_px} px of the 2D, got {error_px[row, joint]:.2f}"
             " px at"
-            f" {batch.skeleton.joints[joint]}"
+            f" {shared.names[joint]}"
         )
 
     return _fault("projection", (error_px > tolerance_px).any(axis=1), describe)
+
+
+@dataclass(frozen=True)
+class _SharedJoints:
+    """Joints that poses and keypoints both have: their names, and where they stand in each."""
+
+    names: tuple[str, ...]
+    joints: np.ndarray
+    keypoints: np.ndarray
+
+
+def _joints_of_both(batch: PoseBatch) -> _SharedJoints:
+    poses, keypoints = batch.skeleton.joints, batch.keypoints_of.joints
+    names = tuple(name for name in poses if name in keypoints)
+    at = [np.array([order.index(name) for name in names], np.int64) for order in (poses, keypoints)]
+    return _SharedJoints(names, *at)
 
 
 def _bone_fault(joints_m: np.ndarray, usable: np.ndarray, owner: PoseBatch | MotionClip) -> RowFault:

@@ -11,10 +11,10 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 import pyarrow as pa
 
-from poses.batch import PoseBatch
+from poses.batch import PoseBatch, other_keypoints
 from poses.skeleton import Skeleton
 from storage.errors import DatasetError, ShardError
-from storage.manifest import SCHEMA_VERSION
+from storage.manifest import layout_version
 
 TENSOR_COLUMNS: dict[str, tuple[str, ...]] = {
     "joints_camera_m": ("joint", "xyz"),
@@ -23,6 +23,9 @@ TENSOR_COLUMNS: dict[str, tuple[str, ...]] = {
     "camera_px": ("camera_field",),
 }
 """float32 columns with the names of their dimensions."""
+
+KEYPOINT_COLUMNS = ("keypoints_px", "keypoint_confidence")
+"""Columns whose joints are the keypoint skeleton's, where a dataset has one."""
 
 INTEGER_COLUMNS: dict[str, str] = {
     "sample_id": "int64",
@@ -37,6 +40,7 @@ CORE_COLUMNS = (*INTEGER_COLUMNS, *NAME_COLUMNS, *TENSOR_COLUMNS)
 
 METADATA_SCHEMA_VERSION = b"posemill.schema_version"
 METADATA_SKELETON = b"posemill.skeleton"
+METADATA_KEYPOINTS = b"posemill.keypoint_skeleton"
 
 Columns = Mapping[str, np.ndarray]
 """Column name -> rows: numbers (B, ...) or object arrays of str (B,)."""
@@ -73,18 +77,26 @@ def _extra_values(name: str, values: np.ndarray) -> np.ndarray:
     )
 
 
-def arrow_schema(columns: Columns, skeleton: Skeleton) -> pa.Schema:
-    """The Arrow schema of these columns, with the skeleton and the layout's version as metadata."""
+def arrow_schema(
+    columns: Columns, skeleton: Skeleton, keypoint_skeleton: Skeleton | None = None
+) -> pa.Schema:
+    """The Arrow schema of these columns, with the skeletons and the layout's version as metadata."""
     fields = [pa.field(name, _arrow_type(name, values), nullable=False) for name, values in columns.items()]
-    return pa.schema(fields, metadata=_metadata(skeleton))
+    return pa.schema(fields, metadata=_metadata(skeleton, keypoint_skeleton))
 
 
-def _metadata(skeleton: Skeleton) -> dict[bytes, bytes]:
-    tree = {"name": skeleton.name, "joints": skeleton.joints, "parents": skeleton.parents}
-    return {
-        METADATA_SCHEMA_VERSION: str(SCHEMA_VERSION).encode(),
-        METADATA_SKELETON: json.dumps(tree, default=int).encode(),
+def _metadata(skeleton: Skeleton, keypoint_skeleton: Skeleton | None) -> dict[bytes, bytes]:
+    other = other_keypoints(skeleton, keypoint_skeleton)
+    values = {
+        METADATA_SCHEMA_VERSION: str(layout_version(other is not None)).encode(),
+        METADATA_SKELETON: _tree(skeleton),
     }
+    return values if other is None else values | {METADATA_KEYPOINTS: _tree(other)}
+
+
+def _tree(skeleton: Skeleton) -> bytes:
+    tree = {"name": skeleton.name, "joints": skeleton.joints, "parents": skeleton.parents}
+    return json.dumps(tree, default=int).encode()
 
 
 def _arrow_type(name: str, values: np.ndarray) -> pa.DataType:
@@ -131,61 +143,73 @@ def to_numpy(column: pa.ChunkedArray) -> np.ndarray:
     return array.to_numpy(zero_copy_only=False)
 
 
-def to_batch(columns: Columns, skeleton: Skeleton) -> PoseBatch:
+def to_batch(columns: Columns, skeleton: Skeleton, keypoint_skeleton: Skeleton | None = None) -> PoseBatch:
     """A PoseBatch of read columns; core columns that were not read are NaN, -1 or "", and take no memory."""
     rows = len(next(iter(columns.values()))) if columns else 0
     core = {
-        name: columns[name] if name in columns else _absent(name, rows, skeleton) for name in CORE_COLUMNS
+        name: columns[name] if name in columns else _absent(name, rows, skeleton, keypoint_skeleton)
+        for name in CORE_COLUMNS
     }
     extra = {name: values for name, values in columns.items() if name not in CORE_COLUMNS}
-    return PoseBatch(skeleton=skeleton, extra=extra, **core)
+    return PoseBatch(skeleton=skeleton, extra=extra, keypoint_skeleton=keypoint_skeleton, **core)
 
 
-def _absent(name: str, rows: int, skeleton: Skeleton) -> np.ndarray:
+def _absent(name: str, rows: int, skeleton: Skeleton, keypoint_skeleton: Skeleton | None) -> np.ndarray:
     """A core column that was not asked for, as a view on one value."""
     if name in NAME_COLUMNS:
         return np.broadcast_to(np.array("", dtype=object), (rows,))
     if name in INTEGER_COLUMNS:
         return np.broadcast_to(np.array(-1, dtype=INTEGER_COLUMNS[name]), (rows,))
-    return np.broadcast_to(np.float32(np.nan), (rows, *tensor_shape(name, skeleton)))
+    return np.broadcast_to(np.float32(np.nan), (rows, *tensor_shape(name, skeleton, keypoint_skeleton)))
 
 
-def tensor_shape(name: str, skeleton: Skeleton) -> tuple[int, ...]:
+def tensor_shape(name: str, skeleton: Skeleton, keypoint_skeleton: Skeleton | None = None) -> tuple[int, ...]:
     """Shape of one row of a core tensor column."""
-    sizes = {"joint": skeleton.n_joints, "xyz": 3, "uv": 2, "camera_field": 11}
+    owner = keypoint_skeleton or skeleton if name in KEYPOINT_COLUMNS else skeleton
+    sizes = {"joint": owner.n_joints, "xyz": 3, "uv": 2, "camera_field": 11}
     return tuple(sizes[dimension] for dimension in TENSOR_COLUMNS[name])
 
 
-def check_schema(schema: pa.Schema, skeleton: Skeleton, where: str) -> None:
-    """Raises ShardError unless a pairs file has every core column, in its type, for this skeleton."""
-    for fault in schema_faults(schema, skeleton):
+def check_schema(
+    schema: pa.Schema, skeleton: Skeleton, where: str, keypoint_skeleton: Skeleton | None = None
+) -> None:
+    """Raises ShardError unless a pairs file has every core column, in its type, for these skeletons."""
+    for fault in schema_faults(schema, skeleton, keypoint_skeleton):
         raise ShardError(
             f"{where}: {fault}; the file is not of this dataset or is damaged, run `posemill verify`"
         )
 
 
-def schema_faults(schema: pa.Schema, skeleton: Skeleton) -> Iterable[str]:
+def schema_faults(
+    schema: pa.Schema, skeleton: Skeleton, keypoint_skeleton: Skeleton | None = None
+) -> Iterable[str]:
     """What is wrong with the schema of a pairs file, one sentence each."""
-    version = (schema.metadata or {}).get(METADATA_SCHEMA_VERSION, b"none").decode()
-    if version != str(SCHEMA_VERSION):
-        yield f"wanted schema version {SCHEMA_VERSION}, got {version}"
-    if (schema.metadata or {}).get(METADATA_SKELETON) != _metadata(skeleton)[METADATA_SKELETON]:
+    found, wanted = schema.metadata or {}, _metadata(skeleton, keypoint_skeleton)
+    version, wanted_version = (
+        data.get(METADATA_SCHEMA_VERSION, b"none").decode() for data in (found, wanted)
+    )
+    if version != wanted_version:
+        yield f"wanted schema version {wanted_version}, got {version}"
+    if found.get(METADATA_SKELETON) != wanted[METADATA_SKELETON]:
         yield f"the file's skeleton is not the dataset's, {skeleton.name!r}"
+    if found.get(METADATA_KEYPOINTS) != wanted.get(METADATA_KEYPOINTS):
+        named = (keypoint_skeleton or skeleton).name
+        yield f"the skeleton of the file's keypoints is not the dataset's, {named!r}"
     for name in CORE_COLUMNS:
         if name not in schema.names:
             yield f"column {name!r} is missing"
             continue
         kind = schema.field(name).type
-        wanted = expected_type(name, skeleton)
-        if kind != wanted and not (pa.types.is_dictionary(kind) and kind.value_type == wanted):
-            yield f"column {name!r}: wanted {wanted}, got {kind}"
+        expected = expected_type(name, skeleton, keypoint_skeleton)
+        if kind != expected and not (pa.types.is_dictionary(kind) and kind.value_type == expected):
+            yield f"column {name!r}: wanted {expected}, got {kind}"
 
 
-def expected_type(name: str, skeleton: Skeleton) -> pa.DataType:
+def expected_type(name: str, skeleton: Skeleton, keypoint_skeleton: Skeleton | None = None) -> pa.DataType:
     """The Arrow type of a core column."""
     if name in NAME_COLUMNS:
         return pa.string()
     if name in INTEGER_COLUMNS:
         return pa.from_numpy_dtype(np.dtype(INTEGER_COLUMNS[name]))
-    shape = list(tensor_shape(name, skeleton))
+    shape = list(tensor_shape(name, skeleton, keypoint_skeleton))
     return pa.fixed_shape_tensor(pa.float32(), shape, dim_names=list(TENSOR_COLUMNS[name]))

@@ -19,7 +19,7 @@ from poses.motion import MotionClip
 from poses.skeleton import Skeleton
 from storage.commit import FileEntry
 from storage.errors import DatasetError, ShardError, StoreError
-from storage.manifest import SCHEMA_VERSION
+from storage.manifest import layout_version
 from storage.object_store import ObjectStore
 
 CHUNK_FRAMES = 8_192
@@ -40,7 +40,7 @@ def write_sequences(folder: Path, clips: Sequence[MotionClip], skeleton: Skeleto
     frames = sum(row["n_frames"] for row in table)
     group = zarr.create_group(store=str(folder), zarr_format=3)
     group.attrs[ATTRIBUTE] = {
-        "schema_version": SCHEMA_VERSION,
+        "schema_version": layout_version(False),
         "skeleton": skeleton.name,
         "joints": list(skeleton.joints),
         "clips": table,

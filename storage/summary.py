@@ -28,6 +28,7 @@ def summarise_manifest(manifest: "Manifest") -> dict[str, Any]:
             kind: _file_summary(manifest.files_of(kind)) for kind in ("pairs", "sequences", "quarantine")
         },
         "skeleton": {"name": manifest.skeleton.get("name"), "joints": joints},
+        "keypoint_skeleton": (manifest.keypoint_skeleton or manifest.skeleton).get("name"),
         "counts": {name: dict(counts) for name, counts in _counts(manifest.statistics).items()},
         "statistics": {name: summarise_range(values) for name, values in manifest.statistics.ranges.items()},
         "quarantined": manifest.quarantined,

@@ -19,7 +19,6 @@ from storage.paths import manifest_path
 from storage.quarantine import read_quarantine
 from storage.reader import Dataset
 from storage.row_checks import RowFault, clip_faults, pair_faults
-from storage.schema import to_batch
 from storage.sequences import read_clips
 
 
@@ -197,12 +196,12 @@ def _row_findings(
 def _pair_findings(
     dataset: Dataset, entry: FileEntry, settings: VerifySettings, ids: list[_Ids]
 ) -> Iterator[Finding]:
-    reader = PairsReader(dataset.store, entry, dataset.skeleton)
+    reader = PairsReader(dataset.store, entry, dataset.skeleton, dataset.keypoint_skeleton)
     limiter = _Limiter(entry.path, settings.max_rows_per_check)
     for group in range(reader.n_groups):
         first = int(reader.group_starts[group])
         try:
-            batch = to_batch(reader.read_group(group), dataset.skeleton)
+            batch = dataset.batch_of(reader.read_group(group))
         except ShardError as error:
             yield _finding(entry.path, "unreadable", f"row group {group}: {error}", row=first)
             continue

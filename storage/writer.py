@@ -18,7 +18,7 @@ from typing import Self
 
 import numpy as np
 
-from poses.batch import PoseBatch
+from poses.batch import PoseBatch, other_keypoints
 from poses.errors import PosemillError
 from poses.motion import MotionClip
 from poses.skeleton import Skeleton
@@ -52,6 +52,7 @@ class UnitWriter:
         row_group_rows: Rows per Parquet row group.
         max_file_rows: Rows per Parquet file; rounded down to whole row groups.
         writer_id: Who writes; random unless given.
+        keypoint_skeleton: Of every row's keypoints, where they have other joints.
     """
 
     def __init__(
@@ -63,6 +64,7 @@ class UnitWriter:
         row_group_rows: int = ROW_GROUP_ROWS,
         max_file_rows: int = MAX_FILE_ROWS,
         writer_id: str | None = None,
+        keypoint_skeleton: Skeleton | None = None,
     ) -> None:
         if row_group_rows < 1 or max_file_rows < row_group_rows:
             raise DatasetError(
@@ -71,6 +73,7 @@ class UnitWriter:
             )
         commit_path(run_id, unit_id)  # refuses ids that cannot name a file, before any work is done
         self._store, self._run_id, self._unit_id, self._skeleton = store, run_id, unit_id, skeleton
+        self._keypoint_skeleton = other_keypoints(skeleton, keypoint_skeleton)
         self._writer_id = writer_id or uuid.uuid4().hex
         self._max_file_rows = max_file_rows // row_group_rows * row_group_rows
         self._buffer = RowGroupBuffer(row_group_rows)
@@ -106,6 +109,13 @@ class UnitWriter:
             raise DatasetError(
                 f"unit {self._unit_id!r}: wanted rows of skeleton {self._skeleton.name!r}, got"
                 f" {theirs.name!r}; map them first (poses.skeleton.joint_map)"
+            )
+        wanted = self._keypoint_skeleton or self._skeleton
+        if batch.keypoints_of.joints != wanted.joints:
+            raise DatasetError(
+                f"unit {self._unit_id!r}: wanted rows with keypoints of {wanted.name!r}, got"
+                f" {batch.keypoints_of.name!r}; map them first (poses.skeleton.joint_map), or give the writer the"
+                " keypoint_skeleton"
             )
         if len(batch):
             for block in self._buffer.add(batch_columns(batch)):
@@ -194,14 +204,18 @@ class UnitWriter:
         with self._scratch_errors():
             if self._file is None:
                 self._file = PairsFile(
-                    self._folder() / f"pairs{len(self._entries)}.parquet", columns, self._skeleton
+                    self._folder() / f"pairs{len(self._entries)}.parquet",
+                    columns,
+                    self._skeleton,
+                    self._keypoint_skeleton,
                 )
             self._file.write_row_group(columns)
             if self._file.rows >= self._max_file_rows:
                 self._close_file()
         ids: np.ndarray = columns["sample_id"]
         self._ids.append((int(ids.min()), int(ids.max())))
-        self._statistics = self._statistics.merged(pair_statistics(to_batch(columns, self._skeleton)))
+        rows = to_batch(columns, self._skeleton, self._keypoint_skeleton)
+        self._statistics = self._statistics.merged(pair_statistics(rows))
 
     def _close_file(self) -> None:
         file = self._file

@@ -9,7 +9,6 @@ from poses.batch import PoseBatch
 from poses.cameras import CAMERA_FIELDS
 from poses.errors import PosemillError
 from storage.reader import Dataset, with_same_extra
-from storage.schema import to_batch
 
 SAMPLE_ROWS = 4_000
 SHOWN_PAIRS = 6
@@ -57,7 +56,7 @@ def _training_rows(groups: list[PoseBatch]) -> list[PoseBatch]:
 
 def _group(dataset: Dataset, path: str, group: int) -> PoseBatch:
     """One row group as a batch."""
-    return to_batch(dataset.open_pairs(path).read_group(group), dataset.skeleton)
+    return dataset.batch_of(dataset.open_pairs(path).read_group(group))
 
 
 def split_single(
