@@ -45,6 +45,9 @@ VERBS: dict[str, Verb] = {
     "train_unpaired": Verb(
         "pipelines.train_unpaired", "TrainUnpairedSettings", "run_train_unpaired", "plan_train_unpaired"
     ),
+    "train_images": Verb(
+        "pipelines.train_images", "TrainImagesSettings", "run_train_images", "plan_train_images"
+    ),
     "evaluate": Verb("pipelines.evaluate", "EvaluateSettings", "run_evaluate", None),
 }
 

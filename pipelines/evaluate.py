@@ -1,22 +1,25 @@
-"""The job `evaluate`: a trained lifter on parts of datasets, under named protocols, as evaluation.json."""
+"""The job `evaluate`: a lifter or image network on parts of datasets, under named protocols; evaluation.json."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from estimators.checkpoints import Checkpoint
 from estimators.lifters.contract import Lifter
 from estimators.lifters.training.trainer import LifterTrainer, LifterTrainerSettings
 from pipelines.chosen_on import TEST, selection_of
 from pipelines.context import RunContext
 from pipelines.errors import SettingsError
+from pipelines.executor import BadRowPolicy
+from pipelines.images.settings import IMAGE_NETWORK, ImagePairsSource
 from pipelines.knobs import knob
 from pipelines.pose_table import PairsSource, PoseTable, Windows, load_table
-from pipelines.trained_lifter import TrainedLifter, load_trained_lifter
+from pipelines.trained_lifter import TrainedLifter, lifter_of, read_checkpoint
 from poses.protocols import ProtocolResult, find_protocol
 from poses.protocols import evaluate as evaluate_poses
 from storage.object_store import open_store
@@ -32,12 +35,23 @@ class EvaluateSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     checkpoint: str
-    """A lifter that `train` saved (`lifter.safetensors`)."""
-    data: tuple[PairsSource, ...] = Field(min_length=1)
+    """A lifter that `train` saved (`lifter.safetensors`), or a network of `train_images` (`graph_pose.safetensors`)."""
+    data: tuple[ImagePairsSource, ...] = Field(min_length=1)
+    """Image networks also need their `images`; lifters read no images."""
     protocols: tuple[str, ...] = Field(default=DEFAULT_PROTOCOLS, min_length=1)
     flip: bool = False
     """Average with the mirrored prediction of the mirrored input."""
+    bad_rows: BadRowPolicy = BadRowPolicy()
+    """Of image networks: rows without a usable image are left out, told and counted, or end the job."""
     device: str = knob("cpu")
+
+    @field_validator("data", mode="before")
+    @classmethod
+    def _plain_sources(cls, value: Any) -> Any:
+        """Sources of lifters need not be told that they may have images."""
+        if not isinstance(value, list | tuple):
+            return value
+        return [one.model_dump() if type(one) is PairsSource else one for one in value]
 
 
 @dataclass(frozen=True)
@@ -70,27 +84,71 @@ class EvaluationRow:
 
 
 def run_evaluate(settings: EvaluateSettings, context: RunContext) -> list[EvaluationRow]:
-    """Evaluate a lifter; writes `evaluation.json` below `context.out_url`.
+    """Evaluate a lifter or an image network; writes `evaluation.json` below `context.out_url`.
 
     Raises:
         CheckpointError: if the checkpoint is none, or its skeleton is not the data's.
-        SettingsError: if the selection is empty, or a protocol needs more than estimates in metres.
+        SettingsError: if the selection is empty, images are given to a lifter or missing for an image network, or a
+            protocol needs more than estimates in metres.
+        BadRowError, TooManyBadRowsError: as the bad-row policy says of images.
     """
     _check_protocols(settings.protocols)
-    lifter = load_trained_lifter(settings.checkpoint, settings.device)
-    table = load_table(settings.data)
-    lifter.check_skeleton(table.skeleton)
-    rows = evaluate_table(lifter, table, settings.protocols, settings.flip, context)
+    checkpoint = read_checkpoint(settings.checkpoint)
     document = {
         "checkpoint": settings.checkpoint,
-        "checkpoint_step": lifter.metadata.get("step"),
-        "selected_on": selection_of(lifter.metadata),
+        "checkpoint_step": checkpoint.metadata.get("step"),
+        "selected_on": selection_of(checkpoint.metadata),
         "flip": settings.flip,
-        "rows": [row.to_dict() for row in rows],
     }
+    if checkpoint.metadata.get("kind") == IMAGE_NETWORK:
+        rows, document["left_out"] = _evaluated_images(settings, checkpoint, context)
+    else:
+        rows = _evaluated_lifter(settings, checkpoint, context)
+    document["rows"] = [row.to_dict() for row in rows]
     text = json.dumps(document, indent=1, sort_keys=True, allow_nan=False)
     open_store(context.out_url).write_bytes("evaluation.json", text.encode())
     return rows
+
+
+def _evaluated_lifter(
+    settings: EvaluateSettings, checkpoint: Checkpoint, context: RunContext
+) -> list[EvaluationRow]:
+    with_images = [source.url for source in settings.data if source.images is not None]
+    if with_images:
+        raise SettingsError(
+            f"data: {with_images[0]} comes with images, but {settings.checkpoint} is a lifter, which reads keypoints; "
+            "leave `images` out, or give the graph_pose.safetensors of a train_images job"
+        )
+    lifter = lifter_of(checkpoint, settings.checkpoint, settings.device)
+    table = load_table(settings.data)
+    lifter.check_skeleton(table.skeleton)
+    return evaluate_table(lifter, table, settings.protocols, settings.flip, context)
+
+
+def _evaluated_images(
+    settings: EvaluateSettings, checkpoint: Checkpoint, context: RunContext
+) -> tuple[list[EvaluationRow], list[dict[str, Any]]]:
+    """The rows of an image network, and the pairs that it could not be measured on."""
+    from pipelines.images.bad_pictures import BadPictures
+    from pipelines.images.evaluate_images import evaluate_network
+    from pipelines.images.trained_graph_pose import graph_pose_of
+
+    trained = graph_pose_of(checkpoint, settings.checkpoint, settings.device)
+    selected_on = _told_selection(trained.metadata, context)
+    bad = BadPictures(settings.bad_rows, context.progress.log)
+    found = evaluate_network(trained, settings.data, settings.protocols, settings.flip, bad, context.progress)
+    return [EvaluationRow(part, rig, result, selected_on) for part, rig, result in found], bad.listed()
+
+
+def _told_selection(metadata: Mapping[str, Any], context: RunContext) -> str:
+    """What the checkpoint was chosen on; a test split is told."""
+    selected_on = selection_of(metadata)
+    if selected_on == TEST:
+        context.progress.log(
+            "this checkpoint was chosen on a test split: its numbers there are too good, and every row says so "
+            "(selected_on: test)"
+        )
+    return selected_on
 
 
 def evaluate_table(
@@ -98,12 +156,7 @@ def evaluate_table(
 ) -> list[EvaluationRow]:
     """Every part under every rig, in name order."""
     _check_protocols(protocols)
-    selected_on = selection_of(lifter.metadata)
-    if selected_on == TEST:
-        context.progress.log(
-            "this checkpoint was chosen on a test split: its numbers there are too good, and every row says so "
-            "(selected_on: test)"
-        )
+    selected_on = _told_selection(lifter.metadata, context)
     table = table.in_time_order()
     groups = sorted(set(zip(table.part.tolist(), table.rig.tolist(), strict=True)))
     context.progress.start("evaluate", len(groups), "parts")

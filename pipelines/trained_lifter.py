@@ -74,7 +74,15 @@ def load_trained_lifter(url: str, device: str = "cpu") -> TrainedLifter:
     Raises:
         CheckpointError: if there is no such file, or it holds no lifter.
     """
-    checkpoint = read_checkpoint(url)
+    return lifter_of(read_checkpoint(url), url, device)
+
+
+def lifter_of(checkpoint: Checkpoint, url: str, device: str = "cpu") -> TrainedLifter:
+    """The lifter in a checkpoint that was read from `url`.
+
+    Raises:
+        CheckpointError: if it holds none.
+    """
     document = checkpoint.metadata
     if document.get("kind") != KIND:
         raise CheckpointError(

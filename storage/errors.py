@@ -40,3 +40,7 @@ class ImporterError(PosemillError, ValueError):
 
 class ExportError(PosemillError, ValueError):
     """An export that cannot be made as it was asked for."""
+
+
+class ImageError(PosemillError, ValueError):
+    """An image that cannot be read, is larger than it may be, or does not show what its row says."""

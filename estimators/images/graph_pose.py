@@ -102,7 +102,7 @@ class GraphPoseNetwork(nn.Module):
         return GraphPoses(places, joints_m, self.skeleton.root_index)
 
     def loss(
-        self, crops: Tensor, keypoints_crop: Tensor, joints_root_m: Tensor
+        self, crops: Tensor, keypoints_crop: Tensor, joints_root_m: Tensor, joints_weight: float = 1.0
     ) -> tuple[Tensor, dict[str, float]]:
         """Training loss of a batch, and its parts.
 
@@ -110,13 +110,14 @@ class GraphPoseNetwork(nn.Module):
             crops: As for `forward`.
             keypoints_crop: (B, J, 2) true 2D joints; NaN where unknown, which leaves them out.
             joints_root_m: (B, J, 3) true joints, the root at zero.
+            joints_weight: Of the 3D loss; 0 while only places are learned.
         """
         poses = self(crops)
         known = torch.isfinite(keypoints_crop).all(-1, keepdim=True)
         error = torch.where(known, poses.keypoints_crop - keypoints_crop.nan_to_num(), 0.0).abs()
         in_2d = error.sum() / (2 * known.sum()).clamp_min(1)
         in_3d = loss_per_sample(self.settings.loss, poses.joints_m, joints_root_m, self.skeleton).mean()
-        total = in_3d + self.settings.keypoint_weight * in_2d
+        total = joints_weight * in_3d + self.settings.keypoint_weight * in_2d
         return total, {"joints": float(in_3d.detach()), "keypoints": float(in_2d.detach())}
 
     def _check(self, crops: Tensor, keypoints_crop: Tensor | None) -> None:
