@@ -128,7 +128,9 @@ def train_all(arguments: argparse.Namespace) -> tuple[Path, dict[str, Path]]:
             "steps": arguments.supervised_steps,
         }
     )
-    run_train(supervised, RunContext(str(out / "supervised"), executor, arguments.seed, _Printed()))
+    baseline = arguments.supervised or out / "supervised"
+    if arguments.supervised is None:
+        run_train(supervised, RunContext(str(baseline), executor, arguments.seed, _Printed()))
     unpaired = {
         "poses": [pairs],
         "keypoints": [{**pairs, "parts": [arguments.keypoints]}],
@@ -139,7 +141,7 @@ def train_all(arguments: argparse.Namespace) -> tuple[Path, dict[str, Path]]:
         folders[preset] = out / f"repnet_{preset}"
         settings = unpaired_settings(preset, steps, unpaired, arguments)
         run_train_unpaired(settings, RunContext(str(folders[preset]), executor, arguments.seed, _Printed()))
-    return out / "supervised", folders
+    return baseline, folders
 
 
 def runs(arguments: argparse.Namespace) -> dict[PresetName, int]:
@@ -217,8 +219,7 @@ def report(
     lines = [
         f"RepNet by preset, hidden layers of {arguments.width or 'the preset'}: {lengths} of {arguments.batch_rows}"
         f" poses; the 3D of `source_train` and the 2D of `{arguments.keypoints}`, no pair of theirs; the last step's"
-        f" weights. SimpleBaseline: the pairs of `source_train`, {arguments.supervised_steps:,} steps of"
-        f" {SUPERVISED_ROWS}, chosen on `source_valid`. Seed {arguments.seed}; measured on every"
+        f" weights. SimpleBaseline: {_of_baseline(arguments)}. Seed {arguments.seed}; measured on every"
         f" {_ordinal(arguments.every)}pose.",
         "",
         f"PA-MPJPE in mm ({PROTOCOL}); where reflections are allowed it is another measure ({REFLECTED}), lower by"
@@ -242,6 +243,15 @@ def report(
         ]
         lines += [_camera_line(_name(row, arguments.keypoints), of_rows[row]) for row in ordered]
     return "\n".join(lines)
+
+
+def _of_baseline(arguments: argparse.Namespace) -> str:
+    if arguments.supervised is not None:
+        return f"trained before (`{'/'.join(arguments.supervised.parts[-2:])}`)"
+    return (
+        f"the pairs of `source_train`, {arguments.supervised_steps:,} steps of {SUPERVISED_ROWS}, chosen on"
+        " `source_valid`"
+    )
 
 
 def _camera_line(name: str, found: CameraErrors) -> str:
@@ -287,6 +297,9 @@ def main() -> None:
     parser.add_argument("--batch-rows", type=int, default=64)
     parser.add_argument("--width", type=int, help="of RepNet's hidden layers, if not the preset's")
     parser.add_argument("--rate", type=float, help="first learning rate, if not the preset's")
+    parser.add_argument(
+        "--supervised", type=Path, help="folder of a SimpleBaseline trained before; else it is"
+    )
     parser.add_argument("--supervised-steps", type=int, default=3200)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--every", type=int, default=1, help="measure every n-th pose")

@@ -3,8 +3,10 @@
 `code`: one residual block shared by pose and camera, an extra dense layer before the pose, absolute
 differences with joint weights, rate 1e-4 divided by 10 after epochs 5, 10 and 15. `paper`: two separate
 networks of two residual blocks, Frobenius norms, all joints alike, rate 1e-3 that decays every 10 epochs.
-`default` is `code` with the chain of the skeleton itself (every bone, none twice) and all joints alike. In
-all of them the critic and the generator take one step each per batch: the code's TRAINING_RATIO of 5 does not
+`default` is our own: `code` with the chain of the skeleton itself (every bone, none twice), all joints alike,
+turned views of the real poses (`turned_views.py`), a critic whose word weighs 0.1 (its slope is 1 per metre by the
+gradient penalty, that of the reprojection about 0.5) and rate 1e-3 (docs/results_repnet.md has what each brings).
+In all of them the critic and the generator take one step each per batch: the code's TRAINING_RATIO of 5 does not
 mean 5:1, and no other ratio is known from the paper.
 """
 
@@ -108,7 +110,7 @@ class RepNetPreset(_Settings):
 _PRESETS: Mapping[PresetName, RepNetPreset] = {
     "default": RepNetPreset(
         trainer=RepNetTrainerSettings(
-            turned=TurnedViewsSettings(), adversarial_weight=0.3, learning_rate=1e-3
+            turned=TurnedViewsSettings(), adversarial_weight=0.1, learning_rate=1e-3
         )
     ),
     "code": RepNetPreset(
