@@ -4,9 +4,11 @@
 A row is one lifter trained one way; its columns are the tests of docs/results.md."""
 
 import argparse
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
+import yaml
 
 from benchmarks.document import write_below
 from benchmarks.results import PLAIN, PROTOCOL, ROWS, Errors, measure
@@ -27,14 +29,23 @@ def target_mean(errors: dict[tuple[str, str], float]) -> float:
     return float(np.mean([value for (part, _), value in errors.items() if part.startswith("target")]))
 
 
-def table(errors: Errors) -> str:
+def updates_of(folder: Path) -> dict[str, int]:
+    """How many updates each variant of a run's recipe trains its lifter for."""
+    recipe = yaml.safe_load((folder / "recipe.yaml").read_text())
+    own, compare = recipe["loop"]["lifter_steps"], recipe["compare"]
+    return {recipe["loop_name"]: own} | {
+        name: loop.get("lifter_steps", own) for name, loop in compare.items()
+    }
+
+
+def table(errors: Errors, updates: Mapping[str, int]) -> str:
     """The lifters in Markdown, arm by arm; seeds are averaged."""
     tests = [f"{part.replace('_', ' ')}{'' if rig == PLAIN else ', 3DHP-like'}" for part, rig in ROWS]
     lines = [
         f"MPJPE in mm ({PROTOCOL}). Change: of the target mean against the same lifter's `source only`.",
         "",
-        f"| lifter | trained with | {' | '.join(tests)} | target mean | change |",
-        "|---" * (len(tests) + 4) + "|",
+        f"| lifter | updates | trained with | {' | '.join(tests)} | target mean | change |",
+        "|---" * (len(tests) + 5) + "|",
     ]
     for lifter in dict.fromkeys(lifter_and_arm(name)[0] for name in errors):
         alone = errors.get(f"{lifter}, {ARMS[0]}")
@@ -47,7 +58,9 @@ def table(errors: Errors) -> str:
             change = ""
             if alone is not None and arm != ARMS[0]:
                 change = f"{mean / np.mean([target_mean(one) for one in alone.values()]) - 1.0:+.1%}"
-            lines.append(f"| {lifter} | {arm} | {' | '.join(cells)} | {mean:.1f} | {change} |")
+            lines.append(
+                f"| {lifter} | {updates[f'{lifter}, {arm}']:,} | {arm} | {' | '.join(cells)} | {mean:.1f} | {change} |"
+            )
     return "\n".join(lines)
 
 
@@ -57,7 +70,7 @@ def main() -> None:
     parser.add_argument("folder", type=Path, help="what `posemill run lifters` was given as out")
     parser.add_argument("--write", action="store_true", help="write the table into docs/lifters.md")
     arguments = parser.parse_args()
-    text = table(measure(arguments.folder))
+    text = table(measure(arguments.folder), updates_of(arguments.folder))
     print(text)
     if arguments.write:
         write_below(DOCUMENT, MARK, text)
