@@ -48,6 +48,9 @@ VERBS: dict[str, Verb] = {
     "train_images": Verb(
         "pipelines.train_images", "TrainImagesSettings", "run_train_images", "plan_train_images"
     ),
+    "draw_images": Verb(
+        "pipelines.images.draw_images", "DrawImagesSettings", "run_draw_images", "plan_draw_images"
+    ),
     "evaluate": Verb("pipelines.evaluate", "EvaluateSettings", "run_evaluate", None),
 }
 

@@ -7,7 +7,8 @@ import numpy as np
 
 from pipelines.errors import BadRowError, SettingsError, TooManyBadRowsError
 from pipelines.executor import BadRowPolicy
-from pipelines.images.image_table import ImageTable, row_faults
+from pipelines.images.image_table import ImageTable, load_image_table, row_faults, spread_rows
+from pipelines.images.settings import ImagePairsSource
 
 _TOLD = 10
 """So many are told one by one; all of them are listed."""
@@ -54,20 +55,22 @@ class BadPictures:
                     "bad_rows.max_bad_rows"
                 )
 
-    def without_faults(self, table: ImageTable, margin: float) -> ImageTable:
-        """The rows that a crop with this margin can be made of; takes note of the others.
+    def usable_rows(self, source: ImagePairsSource, margin: float) -> ImageTable:
+        """The rows of a source that a crop with this margin can be made of; takes note of the others.
 
         Raises:
-            SettingsError: if none is left.
+            SettingsError: if nothing is selected, or no row is left.
             BadRowError, TooManyBadRowsError: as `add`.
         """
+        table = load_image_table(source)
         faults = row_faults(table, margin)
         self.add(table, faults)
         if len(faults) == len(table):
             raise SettingsError(
                 f"{table.where}: none of {len(table)} rows can be cropped; the first: {faults[0][1]}"
             )
-        return table.take(np.delete(np.arange(len(table)), [row for row, _ in faults]))
+        usable = table.take(np.delete(np.arange(len(table)), [row for row, _ in faults]))
+        return spread_rows(usable, source.at_most)
 
     def listed(self) -> list[dict[str, Any]]:
         """Every row as JSON values, in the order in which they were found."""

@@ -15,7 +15,7 @@ from estimators.images.trainer import predict_poses
 from pipelines.errors import SettingsError
 from pipelines.images.bad_pictures import BadPictures
 from pipelines.images.crop_rows import CropRows
-from pipelines.images.image_table import ImageTable, concatenated, load_image_table
+from pipelines.images.image_table import ImageTable, concatenated
 from pipelines.images.settings import ImagePairsSource
 from pipelines.images.trained_graph_pose import TrainedGraphPose
 from pipelines.progress import Progress
@@ -108,16 +108,17 @@ def evaluate_network(
     """
     found: list[Estimates] = []
     for source in sources:
-        table = load_image_table(source)
+        table = bad.usable_rows(source, trained.crop.margin)
         trained.check_skeleton(table.skeleton)
-        crop_rows = CropRows(bad.without_faults(table, trained.crop.margin), source, trained.crop)
+        crop_rows = CropRows(table, source, trained.crop)
         found.append(estimate(trained.network, crop_rows, bad, flip, progress))
     together = joined(found)
+    with_velocity = all(source.at_most is None for source in sources)
     rows: list[tuple[str, str, ProtocolResult]] = []
     for part, rig in sorted(set(zip(together.table.part.tolist(), together.table.rig.tolist(), strict=True))):
         chosen = take(together, (together.table.part == part) & (together.table.rig == rig))
         rows += [
-            (part, rig, measured(chosen, protocol, trained.mean_pose_root_m, with_velocity=True))
+            (part, rig, measured(chosen, protocol, trained.mean_pose_root_m, with_velocity))
             for protocol in protocols
         ]
     return rows

@@ -78,9 +78,11 @@ def load_image_table(source: ImagePairsSource) -> ImageTable:
     """All pairs of one source, in file order.
 
     Raises:
-        SettingsError: if nothing is selected, or pictures are wanted that the pairs do not name.
+        SettingsError: if nothing is selected, pictures are wanted that the pairs do not name, or 2D and 3D have
+            different joints.
     """
     dataset = Dataset.open(source.url, source.version)
+    refuse_other_keypoints(dataset)
     pieces: list[dict[str, np.ndarray]] = []
     for path in (entry.path for entry in dataset.pair_files):
         keep = chosen_rows(dataset, source, path)
@@ -90,6 +92,15 @@ def load_image_table(source: ImagePairsSource) -> ImageTable:
         raise nothing_chosen(dataset, source)
     columns = {name: np.concatenate([piece[name] for piece in pieces]) for name in pieces[0]}
     return ImageTable(dataset.skeleton, source.url, **columns)
+
+
+def refuse_other_keypoints(dataset: Dataset) -> None:
+    """Raise SettingsError where 2D and 3D have different joints: a crop shows one person, with one set of joints."""
+    if dataset.keypoint_skeleton is not None:
+        raise SettingsError(
+            f"{dataset.store.url}: its 2D keypoints are of skeleton {dataset.keypoint_skeleton.name!r}, its poses of "
+            f"{dataset.skeleton.name!r}; image networks want one skeleton, map one to the other's joints"
+        )
 
 
 def check_one_skeleton(tables: Sequence[ImageTable]) -> Skeleton:

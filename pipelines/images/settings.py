@@ -36,6 +36,9 @@ class PicturesSettings(BaseModel):
 class ImagePairsSource(PairsSource, PicturesSettings):
     """Pairs and their pictures."""
 
+    at_most: int | None = Field(default=None, ge=1)
+    """Take no more rows than this, spread over the source; velocities are not measured then."""
+
 
 class TrainImagesSettings(BaseModel):
     """Which network is trained on which crops, for how long."""
@@ -47,8 +50,6 @@ class TrainImagesSettings(BaseModel):
     validation: tuple[ImagePairsSource, ...] = Field(min_length=1)
     """Chooses the best weights; a test part is refused unless `choose_on_test` is set."""
     choose_on_test: bool = False
-    validation_rows: int | None = Field(default=2048, ge=1)
-    """At most so many rows of each validation source, spread over it; None takes all."""
     network: GraphPoseSettings = GraphPoseSettings()
     backbone_weights: str | None = None
     """A ResNet's state dict (torch, safetensors) to begin from, such as ImageNet's; nothing in the file is run."""

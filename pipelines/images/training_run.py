@@ -16,12 +16,7 @@ from pipelines.images.bad_pictures import BadPictures
 from pipelines.images.crop_rows import CropRows
 from pipelines.images.evaluate_images import KEYPOINT_ERROR, MEAN_POSE, estimate, mean_pose, measured
 from pipelines.images.image_batches import ImageBatches
-from pipelines.images.image_table import (
-    ImageTable,
-    check_one_skeleton,
-    load_image_table,
-    spread_rows,
-)
+from pipelines.images.image_table import ImageTable, check_one_skeleton
 from pipelines.images.settings import ImagePairsSource, TrainImagesSettings
 from pipelines.images.trained_graph_pose import build_network, graph_pose_to_bytes
 from pipelines.training_run import Progressed
@@ -84,12 +79,11 @@ class ImageTrainingRun:
         self._store = open_store(context.out_url)
         self.bad = BadPictures(settings.bad_rows, context.progress.log)
         margin = settings.crop.margin
-        train = [self.bad.without_faults(load_image_table(source), margin) for source in settings.data]
-        valid = [self.bad.without_faults(load_image_table(source), margin) for source in settings.validation]
+        train = [self.bad.usable_rows(source, margin) for source in settings.data]
+        valid = [self.bad.usable_rows(source, margin) for source in settings.validation]
         self._skeleton = check_one_skeleton([*train, *valid])
         parts = sorted({part for table in valid for part in table.part.tolist()})
         selected_on = chosen_on(parts, settings.choose_on_test, "train_images.validation")
-        valid = [spread_rows(table, settings.validation_rows) for table in valid]
         rows = self._crop_rows(valid, settings.validation)
         self._validation = _Validation(rows, selected_on, parts, mean_pose(train))
         network = build_network(settings.network, self._skeleton, context.seed)
