@@ -27,6 +27,8 @@ from storage.object_store import open_store
 _CHUNK_FRAMES = 65_536
 """Input frames in memory at once."""
 DEFAULT_PROTOCOLS = ("frame_mean_with_root",)
+SHEET_FILE = "crops.png"
+"""Of image networks: some crops with the joints that were found in them."""
 
 
 class EvaluateSettings(BaseModel):
@@ -84,7 +86,8 @@ class EvaluationRow:
 
 
 def run_evaluate(settings: EvaluateSettings, context: RunContext) -> list[EvaluationRow]:
-    """Evaluate a lifter or an image network; writes `evaluation.json` below `context.out_url`.
+    """Evaluate a lifter or an image network; writes `evaluation.json` below `context.out_url`, and `crops.png` of image
+    networks.
 
     Raises:
         CheckpointError: if the checkpoint is none, or its skeleton is not the data's.
@@ -130,13 +133,21 @@ def _evaluated_images(
 ) -> tuple[list[EvaluationRow], list[dict[str, Any]]]:
     """The rows of an image network, and the pairs that it could not be measured on."""
     from pipelines.images.bad_pictures import BadPictures
-    from pipelines.images.evaluate_images import evaluate_network
+    from pipelines.images.contact_sheet import contact_sheet
+    from pipelines.images.evaluate_images import evaluate_network, rows_of
     from pipelines.images.trained_graph_pose import graph_pose_of
 
     trained = graph_pose_of(checkpoint, settings.checkpoint, settings.device)
     selected_on = _told_selection(trained.metadata, context)
     bad = BadPictures(settings.bad_rows, context.progress.log)
-    found = evaluate_network(trained, settings.data, settings.protocols, settings.flip, bad, context.progress)
+    sources = [rows_of(trained, source, bad) for source in settings.data]
+    with_velocity = all(source.at_most is None for source in settings.data)
+    found = evaluate_network(
+        trained, sources, settings.protocols, settings.flip, with_velocity, bad, context.progress
+    )
+    sheet = contact_sheet(trained.network, sources[0])
+    if sheet is not None:
+        open_store(context.out_url).write_bytes(SHEET_FILE, sheet)
     return [EvaluationRow(part, rig, result, selected_on) for part, rig, result in found], bad.listed()
 
 

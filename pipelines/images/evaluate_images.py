@@ -92,28 +92,42 @@ def estimate(
     return Estimates(table, torch.cat(joints), np.concatenate(keypoints), np.concatenate(errors))
 
 
+def rows_of(trained: TrainedGraphPose, source: ImagePairsSource, bad: BadPictures) -> CropRows:
+    """The crops of a source as a network wants them.
+
+    Raises:
+        CheckpointError: if the data have another skeleton than the network.
+        SettingsError: if the source has no usable row.
+    """
+    table = bad.usable_rows(source, trained.crop.margin)
+    trained.check_skeleton(table.skeleton)
+    return CropRows(table, source, trained.crop)
+
+
 def evaluate_network(
     trained: TrainedGraphPose,
-    sources: Sequence[ImagePairsSource],
+    sources: Sequence[CropRows],
     protocols: Sequence[str],
     flip: bool,
+    with_velocity: bool,
     bad: BadPictures,
     progress: Progress,
 ) -> list[tuple[str, str, ProtocolResult]]:
     """(part, rig, numbers) of every part under every rig and protocol, in name order.
 
+    Args:
+        trained: The network.
+        sources: Its crops, of `rows_of`.
+        protocols: Their names.
+        flip: As for `estimate`.
+        with_velocity: No row of the sources was left out on purpose.
+        bad: Is told of rows without a usable image.
+        progress: Is told how far it is.
+
     Raises:
-        CheckpointError: if the data have another skeleton than the network.
         SettingsError: if a source has no usable row.
     """
-    found: list[Estimates] = []
-    for source in sources:
-        table = bad.usable_rows(source, trained.crop.margin)
-        trained.check_skeleton(table.skeleton)
-        crop_rows = CropRows(table, source, trained.crop)
-        found.append(estimate(trained.network, crop_rows, bad, flip, progress))
-    together = joined(found)
-    with_velocity = all(source.at_most is None for source in sources)
+    together = joined([estimate(trained.network, rows, bad, flip, progress) for rows in sources])
     rows: list[tuple[str, str, ProtocolResult]] = []
     for part, rig in sorted(set(zip(together.table.part.tolist(), together.table.rig.tolist(), strict=True))):
         chosen = take(together, (together.table.part == part) & (together.table.rig == rig))

@@ -17,7 +17,7 @@ from pipelines.progress import RecordingProgress
 from pipelines.train_images import run_train_images
 from poses.batch import PoseBatch
 from poses.skeleton import joint_map, load_skeleton
-from storage.images import encode_image
+from storage.images import decode_image, encode_image
 from tests.unit.pipelines.cases import context, make_source
 from tests.unit.pipelines.images.picture_cases import few_pairs, train_settings, with_images, write_dataset
 
@@ -107,6 +107,10 @@ def test_evaluate_takes_its_network(dataset: Path, trained: Path, tmp_path: Path
     ]
     document = json.loads((tmp_path / "evaluation.json").read_text())
     assert document["left_out"] == []
+    sheet = decode_image((tmp_path / "crops.png").read_bytes(), "crops.png")
+    assert sheet.shape == (3 * 128, 8 * 128, 3)
+    assert (sheet == 255).all(-1).sum() > 500  # true keypoints
+    assert (sheet == (255, 60, 40)).all(-1).any()  # left limbs that were found
     assert document["selected_on"] == "validation"
     metrics = document["rows"][2]["metrics"]
     assert {"mpjpe_mm", "keypoint_error_px", "keypoint_pck_05", "mean_pose_mpjpe_mm"} <= set(metrics)
