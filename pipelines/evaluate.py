@@ -11,12 +11,15 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from estimators.checkpoints import Checkpoint
 from estimators.lifters.contract import Lifter
+from estimators.lifters.temporal.trajectory import RootTrajectory
 from estimators.lifters.training.trainer import LifterTrainer, LifterTrainerSettings
 from pipelines.chosen_on import TEST, selection_of
 from pipelines.context import RunContext
 from pipelines.errors import SettingsError
+from pipelines.evaluate_trajectory import check_trajectory, evaluate_in_camera
 from pipelines.executor import BadRowPolicy
 from pipelines.images.settings import IMAGE_NETWORK, ImagePairsSource
+from pipelines.keypoints import check_keypoints_fit
 from pipelines.knobs import knob
 from pipelines.pose_table import PairsSource, PoseTable, Windows, load_table
 from pipelines.trained_lifter import TrainedLifter, lifter_of, read_checkpoint
@@ -45,6 +48,9 @@ class EvaluateSettings(BaseModel):
     """Average with the mirrored prediction of the mirrored input."""
     bad_rows: BadRowPolicy = BadRowPolicy()
     """Of image networks: rows without a usable image are left out, told and counted, or end the job."""
+    trajectory: str | None = None
+    """A trajectory model (`trajectory.safetensors` of a semi-supervised training, or an imported one): the root's error
+    and that of joints in camera coordinates come beside the others, under the protocol `camera_frame_mean`."""
     device: str = knob("cpu")
 
     @field_validator("data", mode="before")
@@ -102,8 +108,10 @@ def run_evaluate(settings: EvaluateSettings, context: RunContext) -> list[Evalua
         "checkpoint_step": checkpoint.metadata.get("step"),
         "selected_on": selection_of(checkpoint.metadata),
         "flip": settings.flip,
+        **({} if settings.trajectory is None else {"trajectory": settings.trajectory}),
     }
     if checkpoint.metadata.get("kind") == IMAGE_NETWORK:
+        _refuse_trajectory(settings)
         rows, document["left_out"] = _evaluated_images(settings, checkpoint, context)
     else:
         rows = _evaluated_lifter(settings, checkpoint, context)
@@ -123,9 +131,11 @@ def _evaluated_lifter(
             "leave `images` out, or give the graph_pose.safetensors of a train_images job"
         )
     lifter = lifter_of(checkpoint, settings.checkpoint, settings.device)
-    table = load_table(settings.data)
+    trajectory = _trajectory(settings, lifter.module)
+    table = load_table(settings.data, with_cameras=trajectory is not None, other_keypoints=True)
     lifter.check_skeleton(table.skeleton)
-    return evaluate_table(lifter, table, settings.protocols, settings.flip, context)
+    check_keypoints_fit(lifter.module, table.keypoints_of, ", ".join(source.url for source in settings.data))
+    return evaluate_table(lifter, table, settings.protocols, settings.flip, context, trajectory)
 
 
 def _evaluated_images(
@@ -162,10 +172,34 @@ def _told_selection(metadata: Mapping[str, Any], context: RunContext) -> str:
     return selected_on
 
 
+def _refuse_trajectory(settings: EvaluateSettings) -> None:
+    if settings.trajectory is not None:
+        raise SettingsError(
+            f"trajectory: {settings.trajectory} places a lifter's poses, {settings.checkpoint} is an image network; "
+            "leave `trajectory` out, or give a lifter"
+        )
+
+
+def _trajectory(settings: EvaluateSettings, lifter: Lifter) -> RootTrajectory | None:
+    if settings.trajectory is None:
+        return None
+    from pipelines.train_semi import load_trained_trajectory
+
+    trajectory = load_trained_trajectory(settings.trajectory, settings.device)
+    check_trajectory(trajectory, lifter, settings.trajectory)
+    return trajectory
+
+
 def evaluate_table(
-    lifter: TrainedLifter, table: PoseTable, protocols: Sequence[str], flip: bool, context: RunContext
+    lifter: TrainedLifter,
+    table: PoseTable,
+    protocols: Sequence[str],
+    flip: bool,
+    context: RunContext,
+    trajectory: RootTrajectory | None = None,
 ) -> list[EvaluationRow]:
-    """Every part under every rig, in name order."""
+    """Every part under every rig, in name order; with a trajectory model (and a table with cameras) also the errors in
+    camera coordinates."""
     _check_protocols(protocols)
     selected_on = _told_selection(lifter.metadata, context)
     table = table.in_time_order()
@@ -181,6 +215,9 @@ def evaluate_table(
                 protocol, predicted, target, table.skeleton, action=chosen.action, sequence=chosen.sequence
             )
             rows.append(EvaluationRow(part, rig, result, selected_on))
+        if trajectory is not None:
+            in_camera = evaluate_in_camera(trajectory, chosen, predicted, flip)
+            rows.append(EvaluationRow(part, rig, in_camera, selected_on))
         context.progress.advance("evaluate")
     context.progress.finish("evaluate")
     return rows

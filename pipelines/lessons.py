@@ -11,6 +11,7 @@ from estimators.data_parallel import Replicas
 from estimators.lifters.contract import Lifter
 from estimators.lifters.training.trainer import LifterTrainer
 from pipelines.errors import SettingsError
+from pipelines.keypoints import check_keypoints_fit
 from pipelines.mapped_rows import MappedRows
 from pipelines.pose_table import PairsSource, Windows, load_table
 from pipelines.train_settings import TrainSettings
@@ -88,7 +89,7 @@ class SupervisedLesson:
             [source.share for source in settings.data],
             settings.batch_rows,
             settings.mirror_share,
-            lifter.skeleton,
+            (lifter.keypoint_skeleton, lifter.skeleton),
             seed,
             ReplicaShare() if replicas is None else ReplicaShare(replicas.rank, replicas.count),
         )
@@ -119,9 +120,11 @@ def _rows(source: PairsSource, settings: TrainSettings, lifter: Lifter) -> Train
     if settings.reader == "mapped":
         mapped = MappedRows(source, settings.cache_folder, *window, every_frame)
         check_skeletons(mapped.skeleton, lifter.skeleton)
+        check_keypoints_fit(lifter, mapped.keypoints_of, source.url)
         return mapped
-    table = load_table([source])
+    table = load_table([source], other_keypoints=True)
     check_skeletons(table.skeleton, lifter.skeleton)
+    check_keypoints_fit(lifter, table.keypoints_of, source.url)
     return Windows(table, *window, every_frame)
 
 

@@ -41,7 +41,7 @@ class MappedRows:
         every_frame: bool = False,
     ) -> None:
         dataset = Dataset.open(source.url, source.version)
-        self.skeleton = dataset.skeleton
+        self.skeleton, self.keypoints_of = dataset.skeleton, dataset.keypoints_of
         self._temporal, self._every_frame = receptive_field > 1, every_frame
         self._offsets = window_offsets(receptive_field, causal)
         self._rows = _positions(dataset, source, self._temporal)

@@ -17,6 +17,7 @@ from pipelines.augmentors import (
 from pipelines.context import RunContext
 from pipelines.executor import BadRowPolicy, StageFactory, WorkerResources
 from pipelines.file_windows import file_windows
+from pipelines.keypoints import require_own_keypoints
 from pipelines.knobs import file_digest, knob
 from pipelines.plan import Plan, Unit, make_plan
 from pipelines.run_units import UnitsResult, run_units
@@ -93,6 +94,7 @@ def plan_augment(settings: AugmentSettings, seed: int) -> tuple[Plan, Dataset]:
         ShardError: if windows are wanted and a file is damaged.
     """
     source = Dataset.open(settings.source, settings.source_version)
+    require_own_keypoints(source, "an augmentor, which projects its poses,")
     units = list(
         _pose_units(settings, source) if settings.window_frames == 1 else _window_units(settings, source)
     )

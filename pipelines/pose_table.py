@@ -11,7 +11,9 @@ from torch import Tensor
 
 from pipelines.errors import SettingsError
 from pipelines.frame_runs import FrameRuns
+from pipelines.keypoints import require_own_keypoints
 from poses.batch import PoseBatch
+from poses.batch import other_keypoints as other_skeleton
 from poses.cameras import screen_intrinsics
 from poses.skeleton import Skeleton
 from storage.reader import Dataset
@@ -48,6 +50,7 @@ class PoseTable:
         frame: (N,) int32.
         root_camera_m: (N, 3) float32, the root in camera axes; None where nobody asked for it.
         intrinsics_screen: (N, 9) float32, the published order (`poses.cameras.SCREEN_FIELDS`); None likewise.
+        keypoint_skeleton: Of the keypoints, where they have other joints than the poses.
     """
 
     skeleton: Skeleton
@@ -60,9 +63,15 @@ class PoseTable:
     frame: np.ndarray
     root_camera_m: np.ndarray | None = None
     intrinsics_screen: np.ndarray | None = None
+    keypoint_skeleton: Skeleton | None = None
 
     def __len__(self) -> int:
         return len(self.frame)
+
+    @property
+    def keypoints_of(self) -> Skeleton:
+        """What the keypoints are: `keypoint_skeleton`, or the skeleton."""
+        return self.keypoint_skeleton or self.skeleton
 
     def take(self, rows: np.ndarray) -> "PoseTable":
         """The rows of an index or a mask."""
@@ -77,6 +86,7 @@ class PoseTable:
             self.frame[rows],
             None if self.root_camera_m is None else self.root_camera_m[rows],
             None if self.intrinsics_screen is None else self.intrinsics_screen[rows],
+            self.keypoint_skeleton,
         )
 
     def in_time_order(self) -> "PoseTable":
@@ -125,17 +135,22 @@ def window_offsets(receptive_field: int, causal: bool) -> np.ndarray:
     return np.arange(first, first + receptive_field)
 
 
-def load_table(sources: Sequence[PairsSource], with_cameras: bool = False) -> PoseTable:
+def load_table(
+    sources: Sequence[PairsSource], with_cameras: bool = False, other_keypoints: bool = False
+) -> PoseTable:
     """All pairs of the sources, in file order.
 
     Args:
         sources: Datasets, parts and rigs.
         with_cameras: Read where the root is, and the intrinsics.
+        other_keypoints: The caller looks at `PoseTable.keypoints_of`; otherwise keypoints of other joints than the
+            poses' are refused.
 
     Raises:
-        SettingsError: if nothing is selected, or the datasets have different skeletons.
+        SettingsError: if nothing is selected, the datasets have different skeletons, or keypoints of other joints.
     """
     skeleton: Skeleton | None = None
+    keypoints: Skeleton | None = None
     pieces: list[dict[str, np.ndarray]] = []
     for number, source in enumerate(sources):
         dataset = Dataset.open(source.url, source.version)
@@ -144,7 +159,14 @@ def load_table(sources: Sequence[PairsSource], with_cameras: bool = False) -> Po
                 f"{source.url}: skeleton {dataset.skeleton.name!r}, the datasets before it have {skeleton.name!r}; "
                 "import one of them again with the other's skeleton"
             )
-        skeleton = skeleton or dataset.skeleton
+        if not other_keypoints:
+            require_own_keypoints(dataset, "this job")
+        if keypoints is not None and dataset.keypoints_of.joints != keypoints.joints:
+            raise SettingsError(
+                f"{source.url}: 2D keypoints of {dataset.keypoints_of.name!r}, the datasets before it have "
+                f"{keypoints.name!r}; map one of them to the other's joints"
+            )
+        skeleton, keypoints = skeleton or dataset.skeleton, keypoints or dataset.keypoints_of
         found = [_arrays(batch, number, with_cameras) for batch in _selected(dataset, source)]
         if not sum(len(piece["frame"]) for piece in found):
             raise nothing_chosen(dataset, source)
@@ -153,7 +175,7 @@ def load_table(sources: Sequence[PairsSource], with_cameras: bool = False) -> Po
         raise SettingsError("no dataset was given; name at least one with its url")
     columns = {name: np.concatenate([piece[name] for piece in pieces]) for name in pieces[0]}
     _, columns["sequence"] = np.unique(columns["sequence"].astype(str), return_inverse=True)
-    return PoseTable(skeleton, **columns)
+    return PoseTable(skeleton, **columns, keypoint_skeleton=other_skeleton(skeleton, keypoints))
 
 
 def _selected(dataset: Dataset, source: PairsSource) -> Iterator[PoseBatch]:

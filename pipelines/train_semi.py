@@ -21,6 +21,7 @@ from estimators.lifters.training.mirroring import mirror_intrinsics, mirror_root
 from estimators.lifters.training.semi_losses import Labelled, Unlabelled
 from estimators.lifters.training.semi_supervised import SemiSupervisedTrainer
 from pipelines.errors import SettingsError
+from pipelines.keypoints import check_keypoints_fit
 from pipelines.lessons import check_skeletons
 from pipelines.pose_table import PairsSource, Windows, load_table
 from pipelines.semi_settings import SemiSupervisedTraining
@@ -45,6 +46,7 @@ class SemiSupervisedLesson:
     def __init__(self, settings: TrainSettings, lifter: Lifter, seed: int) -> None:
         semi = _asked_for(settings)
         self._device, self._skeleton, self._seed = settings.device, lifter.skeleton, seed
+        self._keypoints = lifter.keypoint_skeleton
         self._mirror_share = settings.mirror_share
         self._shape = _trajectory_shape(semi, settings)
         with torch.random.fork_rng(devices=[]):
@@ -95,7 +97,7 @@ class SemiSupervisedLesson:
         turned = torch.from_numpy(draw < self._mirror_share)
         for name, values in batch.items():
             if bool(turned.any()):
-                values[turned] = _mirrored(name, values[turned], self._skeleton)
+                values[turned] = _mirrored(name, values[turned], self._skeleton, self._keypoints)
         return {name: values.to(self._device) for name, values in batch.items()}
 
 
@@ -106,9 +108,10 @@ class _SourceRows:
         self, sources: Sequence[PairsSource], rows: int, lifter: Lifter, seed: int, name: str
     ) -> None:
         self.name, self.rows = name, rows
-        self._tables = [load_table([source], with_cameras=True) for source in sources]
-        for table in self._tables:
+        self._tables = [load_table([source], with_cameras=True, other_keypoints=True) for source in sources]
+        for table, source in zip(self._tables, sources, strict=True):
             check_skeletons(table.skeleton, lifter.skeleton)
+            check_keypoints_fit(lifter, table.keypoints_of, source.url)
         self._windows = [Windows(table, lifter.receptive_field, lifter.causal) for table in self._tables]
         self._rows_of_each = rows_of_each([source.share for source in sources], rows)
         self._orders = [
@@ -137,10 +140,12 @@ class _SourceRows:
         return {name: torch.cat([piece[name] for piece in pieces]) for name in pieces[0]}
 
 
-def _mirrored(name: str, values: Tensor, skeleton: Skeleton) -> Tensor:
+def _mirrored(name: str, values: Tensor, skeleton: Skeleton, keypoints: Skeleton) -> Tensor:
     if name == "root":
         return mirror_root(values)
-    return mirror_intrinsics(values) if name == "intrinsics" else mirror_joints(values, skeleton)
+    if name == "intrinsics":
+        return mirror_intrinsics(values)
+    return mirror_joints(values, skeleton if name == "joints" else keypoints)
 
 
 def _asked_for(settings: TrainSettings) -> SemiSupervisedTraining:

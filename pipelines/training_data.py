@@ -71,7 +71,7 @@ class MixedBatches:
         shares: Weight of each source.
         batch_rows: Rows of a whole batch.
         mirror_share: Share of rows that are mirrored, drawn anew in every batch.
-        skeleton: Whose joints change sides in a mirror.
+        skeletons: Whose joints change sides in a mirror: the keypoints' and the poses'.
         seed: Of order and mirroring.
         share: What this process takes of every batch.
 
@@ -85,7 +85,7 @@ class MixedBatches:
         shares: Sequence[float],
         batch_rows: int,
         mirror_share: float,
-        skeleton: Skeleton,
+        skeletons: tuple[Skeleton, Skeleton],
         seed: int,
         share: ReplicaShare,
     ) -> None:
@@ -95,7 +95,7 @@ class MixedBatches:
             )
         self._sources, self._share = sources, share
         self._mirror_share, self._seed = mirror_share, seed
-        self._mirror = torch.from_numpy(skeleton.mirror_index.astype(np.int64))
+        self._mirrors = [torch.from_numpy(skeleton.mirror_index.astype(np.int64)) for skeleton in skeletons]
         self.rows_of_each = rows_of_each(shares, batch_rows)
         self._orders = [
             EndlessRows(len(rows), seed, f"train.{number}") for number, rows in enumerate(sources)
@@ -116,8 +116,9 @@ class MixedBatches:
         targets = torch.cat([windows.targets(index) for windows, index in chosen if len(index)])
         if self._mirror_share:
             turned = self._turned(step)[mine]
-            inputs[turned] = inputs[turned].index_select(-2, self._mirror) * torch.tensor([-1.0, 1.0])
-            targets[turned] = targets[turned].index_select(-2, self._mirror) * torch.tensor([-1.0, 1.0, 1.0])
+            of_keypoints, of_joints = self._mirrors
+            inputs[turned] = inputs[turned].index_select(-2, of_keypoints) * torch.tensor([-1.0, 1.0])
+            targets[turned] = targets[turned].index_select(-2, of_joints) * torch.tensor([-1.0, 1.0, 1.0])
         return inputs, targets
 
     def _turned(self, step: int) -> Tensor:

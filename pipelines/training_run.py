@@ -20,6 +20,7 @@ from estimators.lifters.settings import build_lifter
 from pipelines.chosen_on import chosen_on
 from pipelines.context import RunContext
 from pipelines.evaluate import predict_with
+from pipelines.keypoints import check_keypoints_fit
 from pipelines.lessons import Lesson, SupervisedLesson
 from pipelines.pose_table import PoseTable, load_table
 from pipelines.train_settings import TrainSettings
@@ -105,7 +106,7 @@ def train_here(
             test split.
         JobStoppedError: if it was asked to stop; the step that it was at is kept as a checkpoint.
     """
-    validation = load_table(settings.validation)
+    validation = load_table(settings.validation, other_keypoints=True)
     selected_on = chosen_on(set(validation.part.tolist()), settings.choose_on_test, "train.validation")
     run = TrainingRun(settings, context, run_id, validation, selected_on, replicas)
     run.resume()
@@ -144,6 +145,7 @@ class TrainingRun:
         self._selected_on, self._replicas = selected_on, replicas
         self._is_first = replicas is None or replicas.rank == 0
         lifter = build_lifter(settings.lifter, validation.skeleton, seed=context.seed).to(settings.device)
+        check_keypoints_fit(lifter, validation.keypoints_of, "validation")
         if replicas is not None and settings.batch_norm == "whole_batch":
             share_batch_norm(lifter)
         self._causal = lifter.causal

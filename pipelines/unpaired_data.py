@@ -7,6 +7,7 @@ from fnmatch import fnmatchcase
 import numpy as np
 
 from pipelines.errors import SettingsError
+from pipelines.keypoints import require_own_keypoints
 from pipelines.pose_table import PairsSource
 from poses.batch import PoseBatch
 from poses.skeleton import Skeleton
@@ -68,8 +69,10 @@ def load_real_poses(sources: Sequence[PairsSource]) -> RealPoses:
 
 
 def _skeleton(sources: Sequence[PairsSource]) -> Skeleton:
-    skeletons = [Dataset.open(source.url, source.version).skeleton for source in sources]
-    for skeleton, source in zip(skeletons, sources, strict=True):
+    datasets = [Dataset.open(source.url, source.version) for source in sources]
+    skeletons = [dataset.skeleton for dataset in datasets]
+    for dataset, skeleton, source in zip(datasets, skeletons, sources, strict=True):
+        require_own_keypoints(dataset, "RepNet")
         if skeleton.joints != skeletons[0].joints:
             raise SettingsError(
                 f"{source.url}: skeleton {skeleton.name!r}, the datasets before it have {skeletons[0].name!r}; "

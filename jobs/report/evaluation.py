@@ -14,19 +14,22 @@ import numpy as np
 from jobs.errors import ReportError
 from jobs.report.inputs import EvaluationTable
 
-COMPARED_METRICS = ("mpjpe_mm", "pa_mpjpe_reflection_mm")
+COMPARED_METRICS = ("mpjpe_mm", "pa_mpjpe_reflection_mm", "absolute_mpjpe_mm")
 """What variants are compared by: the first that the rows have."""
 _METRICS = {
     "mpjpe_mm": "MPJPE, mm",
     "pa_mpjpe_mm": "PA-MPJPE, mm",
     "n_mpjpe_mm": "N-MPJPE, mm",
     "pa_mpjpe_reflection_mm": "PA-MPJPE with reflections (RepNet's), mm",
+    "absolute_mpjpe_mm": "MPJPE in camera coordinates, mm",
+    "root_error_m": "root, m",
+    "root_error_relative": "root, % of its depth",
     "velocity_mm_per_frame": "velocity, mm a frame",
     "pck_150": "PCK at 150 mm, %",
     "auc": "AUC, %",
 }
 _RIGS = {"h36m_like": "H36M-like cameras", "mpi_inf_3dhp_like": "3DHP-like cameras"}
-_PERCENT = ("pck_150", "auc")
+_PERCENT = ("pck_150", "auc", "root_error_relative")
 _PROTOCOLS = {
     "frame_mean_with_root": "mean over frames, root joint counted",
     "frame_mean_without_root": "mean over frames, root joint left out",
@@ -35,6 +38,7 @@ _PROTOCOLS = {
     "released_poseaug": "as PoseAug's released evaluation (16 joints, root counted, mean over frames)",
     "released_semgcn": "as SemGCN's released evaluation (16 joints, root counted, mean over actions)",
     "released_repnet": "as RepNet's released evaluation (16 joints, mirrored poses count as right, mean over frames)",
+    "camera_frame_mean": "in camera coordinates (a trajectory model gives the root), mean over frames",
     "released_motionbert": "as MotionBERT's released evaluation (scale from the ground truth, mean over actions)",
 }
 _CHOSEN_ON_TEST = "checkpoint chosen on the test split"

@@ -10,6 +10,7 @@ from pipelines.closed_loop.settings import ClosedLoopSettings
 from pipelines.closed_loop.source_poses import SourcePoses
 from pipelines.closed_loop.source_windows import window_shape
 from pipelines.errors import SettingsError
+from pipelines.keypoints import require_own_keypoints
 from poses.batch import PoseBatch
 from storage.reader import Dataset
 
@@ -62,7 +63,9 @@ def _load(
     valid_max_rows: int,
     in_time: bool,
 ) -> LoopData:
-    pairs = Dataset.open(dataset_url, version).read_pairs()
+    dataset = Dataset.open(dataset_url, version)
+    require_own_keypoints(dataset, "a closed loop")
+    pairs = dataset.read_pairs()
     train = _rows_of(pairs, train_parts, rigs)
     if not len(train):
         raise SettingsError(

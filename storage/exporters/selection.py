@@ -23,7 +23,7 @@ class PairsSelection:
         on_rows: Is told how many rows were read, selected or not.
 
     Raises:
-        ExportError: if a part or rig is asked for and no file has the column.
+        ExportError: if a part or rig is asked for and no file has the column, or keypoints have other joints.
         DatasetError: if files have one column in different types.
     """
 
@@ -34,6 +34,12 @@ class PairsSelection:
         rigs: Sequence[str] = ("*",),
         on_rows: RowsRead | None = None,
     ) -> None:
+        if dataset.keypoint_skeleton is not None:
+            raise ExportError(
+                f"{dataset.store.url}: its 2D keypoints are of {dataset.keypoint_skeleton.name!r}, its poses of "
+                f"{dataset.skeleton.name!r}; exports have one skeleton for both; map the keypoints"
+                " (poses.skeleton.joint_map) and write the dataset again"
+            )
         self.dataset, self.skeleton = dataset, dataset.skeleton
         self._wanted = {"part": tuple(parts), "rig": tuple(rigs)}
         self._on_rows = on_rows

@@ -36,7 +36,7 @@ class Numbered:
 def batches(batch_rows: int = 8, mirror: float = 0.0, share: ReplicaShare | None = None) -> MixedBatches:
     sources = [Numbered(1, 7), Numbered(2, 50)]
     return MixedBatches(
-        sources, [3.0, 1.0], batch_rows, mirror, SKELETON, seed=4, share=share or ReplicaShare()
+        sources, [3.0, 1.0], batch_rows, mirror, (SKELETON, SKELETON), seed=4, share=share or ReplicaShare()
     )
 
 
