@@ -59,7 +59,7 @@ results-released: $(READY)
 
 # Coverage-guided fuzzing of every reader of outside bytes, FUZZ_S seconds each (docs/security.md); what breaks is kept.
 FUZZ_S ?= 60
-FUZZ_TARGETS ?= bvh asf_amc clips_npz h36m_npz npz_member pickle deepmimic manifest commit plan checkpoint recipe
+FUZZ_TARGETS ?= bvh asf_amc clips_npz h36m_npz npz_member pickle deepmimic manifest commit plan checkpoint image recipe
 fuzz: $(READY)
 	@$(BIN)/pip install --quiet atheris==3.0.0
 	@POSEMILL_FUZZ_EXAMPLES=1000 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q tests/fuzz

@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from PIL import Image
 from safetensors.torch import save as safetensors_bytes
 
 from estimators.checkpoints import checkpoint_from_bytes, checkpoint_to_bytes
@@ -31,6 +32,7 @@ from pipelines.plan import Plan, Unit, plan_from_json, plan_to_json
 from poses.errors import PosemillError
 from poses.skeleton import load_skeleton
 from storage.commit import FileEntry, UnitCommit, canonical_json, read_commit
+from storage.images import decode_image
 from storage.importers.options import ImportOptions
 from storage.importers.read_motion import read_motion
 from storage.importers.safe_pickle import unpickle_arrays
@@ -244,6 +246,26 @@ def _member_seeds() -> list[bytes]:
     return found
 
 
+def _image_seeds() -> list[bytes]:
+    """Every format and kind of pixel that is read, some hundred bytes each."""
+    colours = np.random.default_rng(0).integers(0, 255, (9, 7, 3), dtype=np.uint8)
+    pictures = [
+        ("PNG", Image.fromarray(colours)),
+        ("PNG", Image.fromarray(colours[..., 0].astype(np.uint16) * 257)),
+        ("PNG", Image.fromarray(colours).quantize(8)),
+        ("PNG", Image.fromarray(np.concatenate([colours, colours[..., :1]], axis=-1))),
+        ("JPEG", Image.fromarray(colours)),
+        ("WEBP", Image.fromarray(colours)),
+        ("BMP", Image.fromarray(colours)),
+    ]
+    found = []
+    for kind, picture in pictures:
+        stream = io.BytesIO()
+        picture.save(stream, kind)
+        found.append(stream.getvalue())
+    return found
+
+
 TARGETS: dict[str, Target] = {
     "bvh": Target(_single("a.bvh"), _bvh_seeds),
     "asf_amc": Target(_pair("01.asf", "01_01.amc"), _amc_seeds),
@@ -261,5 +283,6 @@ TARGETS: dict[str, Target] = {
     "checkpoint": Target(lambda data: checkpoint_from_bytes(data, "fuzzed"), _checkpoint_seeds),
     "weights": Target(lambda data: import_weights(data, "fuzzed"), _weight_seeds),
     "weight_pickle": Target(lambda data: read_pickle(io.BytesIO(data), "fuzzed"), _weight_pickle_seeds),
+    "image": Target(lambda data: decode_image(data, "fuzzed"), _image_seeds),
     "recipe": Target(_recipe, _recipe_seeds),
 }
