@@ -1,4 +1,4 @@
-"""Signs of life of jobs that count steps or rounds instead of units: `train`, `train_unpaired` and `loop`.
+"""Signs of life of jobs that count steps or rounds instead of units: `train`, `train_unpaired`, `train_images`, `loop`.
 
 Such a job commits no units: its checkpoints keep its work. Its heartbeat and its log stand where those of other jobs
 stand, so that `posemill status` shows it, running or dead.
