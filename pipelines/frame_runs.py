@@ -49,6 +49,12 @@ class FrameRuns:
         inside = np.clip(centre[:, None] + offsets, self.first[centre, None], self.last[centre, None])
         return self.order[inside]
 
+    def whole(self, offsets: np.ndarray) -> Int[np.ndarray, " n"]:
+        """The rows, ascending, that have a frame of their own run at every offset: nothing is repeated around them."""
+        before = self.position + offsets.min() >= self.first[self.position]
+        after = self.position + offsets.max() <= self.last[self.position]
+        return np.flatnonzero(before & after)
+
 
 def sequence_numbers(*columns: np.ndarray) -> Int[np.ndarray, " N"]:
     """(N,) one number per distinct combination of the columns' values."""

@@ -116,16 +116,17 @@ class SupervisedLesson:
 
 def _rows(source: PairsSource, settings: TrainSettings, lifter: Lifter) -> TrainingRows:
     """The rows of one source, read as the settings say."""
-    every_frame, window = settings.targets == "every_frame", (lifter.receptive_field, lifter.causal)
+    window = lifter.receptive_field, lifter.causal
+    how = settings.targets == "every_frame", settings.window_ends == "skip"
     if settings.reader == "mapped":
-        mapped = MappedRows(source, settings.cache_folder, *window, every_frame)
+        mapped = MappedRows(source, settings.cache_folder, *window, *how)
         check_skeletons(mapped.skeleton, lifter.skeleton)
         check_keypoints_fit(lifter, mapped.keypoints_of, source.url)
         return mapped
     table = load_table([source], other_keypoints=True)
     check_skeletons(table.skeleton, lifter.skeleton)
     check_keypoints_fit(lifter, table.keypoints_of, source.url)
-    return Windows(table, *window, every_frame)
+    return Windows(table, *window, *how)
 
 
 def _sample(sources: Sequence[TrainingRows], device: str) -> tuple[Tensor, Tensor]:

@@ -8,7 +8,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pipelines.pose_table import PairsSource, chosen_rows, nothing_chosen, window_offsets
+from pipelines.pose_table import (
+    PairsSource,
+    check_whole_windows,
+    chosen_rows,
+    nothing_chosen,
+    window_offsets,
+)
 from storage.reader import Dataset
 from storage.streams import stream_order
 
@@ -26,9 +32,10 @@ class MappedRows:
         receptive_field: Frames that one output frame sees; for 1 rows have no time axis.
         causal: The output frame is the last of its window instead of the middle one.
         every_frame: Targets are given for every frame of a window, not for the estimated one alone.
+        whole_only: Only rows whose window lies inside its clip (and file) are rows here.
 
     Raises:
-        SettingsError: if nothing is selected.
+        SettingsError: if nothing is selected, or only whole windows are wanted and there is none.
         DatasetError: if the copy cannot be made.
     """
 
@@ -39,6 +46,7 @@ class MappedRows:
         receptive_field: int = 1,
         causal: bool = False,
         every_frame: bool = False,
+        whole_only: bool = False,
     ) -> None:
         dataset = Dataset.open(source.url, source.version)
         self.skeleton, self.keypoints_of = dataset.skeleton, dataset.keypoints_of
@@ -49,6 +57,11 @@ class MappedRows:
             raise nothing_chosen(dataset, source)
         window = _ANY_WINDOW if self._temporal else 1
         self._pool = dataset.to_torch(cache_folder=cache_folder, columns=_COLUMNS, window=window).rows()
+        if self._temporal and whole_only:
+            before = self._rows + self._offsets.min() >= self._pool.first[self._rows]
+            after = self._rows + self._offsets.max() <= self._pool.last[self._rows]
+            self._rows = self._rows[before & after]
+            check_whole_windows(len(self._rows), receptive_field)
 
     def __len__(self) -> int:
         return len(self._rows)

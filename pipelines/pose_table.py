@@ -102,31 +102,59 @@ class Windows:
         receptive_field: Frames that one output frame sees. For 1 the rows are given without a time axis.
         causal: The output frame is the last of its window instead of the middle one.
         every_frame: Targets are given for every frame of a window, not for the estimated one alone.
+        whole_only: Only rows whose window lies inside its clip are rows here, numbered in the table's order; otherwise
+            the ends of clips repeat.
+
+    Raises:
+        SettingsError: if only whole windows are wanted and there is none.
     """
 
     def __init__(
-        self, table: PoseTable, receptive_field: int = 1, causal: bool = False, every_frame: bool = False
+        self,
+        table: PoseTable,
+        receptive_field: int = 1,
+        causal: bool = False,
+        every_frame: bool = False,
+        whole_only: bool = False,
     ) -> None:
         self._table, self._every_frame = table, every_frame
         self._runs: FrameRuns | None = None
         self._offsets = window_offsets(receptive_field, causal)
         if receptive_field > 1:
             self._runs = FrameRuns.of(table.sequence, table.frame)
+        self._rows: np.ndarray | None = None
+        if self._runs is not None and whole_only:
+            self._rows = self._runs.whole(self._offsets)
+            check_whole_windows(len(self._rows), receptive_field)
 
     def __len__(self) -> int:
-        return len(self._table)
+        return len(self._table) if self._rows is None else len(self._rows)
 
     def inputs(self, rows: np.ndarray) -> Tensor:
         """(B, J, 2), or (B, T, J, 2) for a receptive field of T; frames beyond a clip's ends repeat the end."""
+        rows = self._in_table(rows)
         index = rows if self._runs is None else self._runs.windows(rows, self._offsets)
         return torch.from_numpy(self._table.keypoints_screen[index])
 
     def targets(self, rows: np.ndarray) -> Tensor:
         """(B, J, 3); where the inputs have a time axis (B, 1, J, 3), or (B, T, J, 3) for every frame."""
+        rows = self._in_table(rows)
         if self._runs is not None and self._every_frame:
             return torch.from_numpy(self._table.joints_root_m[self._runs.windows(rows, self._offsets)])
         joints = torch.from_numpy(self._table.joints_root_m[rows])
         return joints if self._runs is None else joints[:, None]
+
+    def _in_table(self, rows: np.ndarray) -> np.ndarray:
+        return rows if self._rows is None else self._rows[rows]
+
+
+def check_whole_windows(found: int, receptive_field: int) -> None:
+    """Raise SettingsError if there is no window that repeats no frame."""
+    if not found:
+        raise SettingsError(
+            f"train.window_ends: skip: no clip has {receptive_field} frames without a gap, so that nothing is left to "
+            "train on; take longer clips (augment's window_frames), or set window_ends to repeat"
+        )
 
 
 def window_offsets(receptive_field: int, causal: bool) -> np.ndarray:

@@ -45,6 +45,9 @@ class TrainSettings(BaseModel):
     targets: Literal["one_frame", "every_frame"] = "one_frame"
     """Temporal lifters: what a window is trained on, the frame that it is there for (VideoPose), or each of its frames,
     which the lifter gives in one pass (the dual-stream transformer)."""
+    window_ends: Literal["repeat", "skip"] = "repeat"
+    """Temporal lifters: frames near the ends of a clip are trained on with the end repeated, as in evaluation, or make
+    no sample of their own: for augmented windows (`augment` with `window_frames`), which are all ends otherwise."""
     protocol: str = "frame_mean_with_root"
     metric: str = "mpjpe_mm"
     reader: Literal["memory", "mapped"] = "memory"
@@ -69,11 +72,14 @@ class TrainSettings(BaseModel):
     def _fit(self) -> "TrainSettings":
         find_protocol(self.protocol).check_metric(self.metric)
         if self.semi_supervised is not None and (
-            self.workers > 1 or self.reader == "mapped" or self.targets == "every_frame"
+            self.workers > 1
+            or self.reader == "mapped"
+            or self.targets == "every_frame"
+            or self.window_ends == "skip"
         ):
             raise ValueError(
-                "semi_supervised trains in one process, from memory, on one frame of a window; set workers to 1, "
-                "reader to memory and targets to one_frame"
+                "semi_supervised trains in one process, from memory, on one frame of a window, at clips' ends too; set "
+                "workers to 1, reader to memory, targets to one_frame and window_ends to repeat"
             )
         if self.workers > 1 and self.batch_rows % self.workers:
             raise ValueError(

@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from pipelines.errors import SettingsError
 from pipelines.file_windows import NO_WINDOW, file_windows
+from pipelines.mapped_rows import MappedRows
 from pipelines.mass_augment import AugmentSettings, plan_augment, rows_to_augment, run_augment
 from pipelines.pose_table import PairsSource, Windows, load_table
 from pipelines.retry_quarantine import retry_quarantine
@@ -306,3 +307,29 @@ def test_windows_of_rows_in_any_order_and_with_gaps(rows: PoseBatch, tmp_path: P
 def test_what_makes_no_windows_is_refused(source: Path, changes: dict[str, object], words: str) -> None:
     with pytest.raises(ValidationError, match=words):
         settings(source, **changes)
+
+
+@pytest.mark.parametrize("reader", ["memory", "mapped"])
+def test_training_may_leave_out_what_repeats_frames(
+    made: tuple[Path, UnitsResult], tmp_path: Path, reader: str
+) -> None:
+    pairs = Dataset.open(made[0]).read_pairs()
+    n_windows, source = len(pairs) // FRAMES, PairsSource(url=str(made[0]))
+    for frames, per_window in ((FRAMES, 1), (5, FRAMES - 4)):
+        rows = rows_of(source, reader, frames, tmp_path)
+        assert len(rows) == per_window * n_windows
+        inputs = rows.inputs(np.arange(len(rows)))
+        assert inputs.shape[1] == frames
+        assert not (inputs[:, 1:] == inputs[:, :-1]).flatten(2).all(2).any()  # no frame stands there twice
+    everything = rows_of(source, reader, FRAMES, tmp_path, whole_only=False)
+    assert len(everything) == FRAMES * n_windows
+    with pytest.raises(SettingsError, match="no clip has 11 frames"):
+        rows_of(source, reader, 11, tmp_path)
+
+
+def rows_of(
+    source: PairsSource, reader: str, frames: int, folder: Path, whole_only: bool = True
+) -> Windows | MappedRows:
+    if reader == "mapped":
+        return MappedRows(source, str(folder), frames, whole_only=whole_only)
+    return Windows(load_table([source]), frames, whole_only=whole_only)
