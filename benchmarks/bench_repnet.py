@@ -4,15 +4,19 @@ The plain form is what the published code's formulas become in torch: every loss
 penalty by double backward), the generator run once for the critic's step and once for its own, and torch's
 own Adam, one optimiser step at a time. Both give the same numbers
 (tests/unit/benchmarks/test_bench_repnet.py). The floor is the bare matrix products that the fast form cannot
-do without, in the same shapes and number. All three take turns in one run, by processor time of one thread;
-the published TensorFlow code was measured at 12.5 iterations/s on two cores.
+do without, in the same shapes and number; and these with Adam's updates of the same weights, which read and
+write 28 bytes a weight and are bound by memory. All of them take turns in one run, by processor time of one
+thread; the published TensorFlow code was measured at 12.5 iterations/s on two cores.
 """
+
+import copy
 
 import torch
 from torch import Tensor
 
 from benchmarks.bench_poseaug import _in_turns
 from benchmarks.row import BenchmarkRow, rate_row
+from estimators.lifters.repnet.keras_adam import KerasAdam
 from estimators.lifters.repnet.lifter import RepNetLifter, build_repnet
 from estimators.lifters.repnet.losses import RepNetLosses, image_losses, joint_weights
 from estimators.lifters.repnet.settings import RepNetTrainerSettings, repnet_preset
@@ -94,6 +98,7 @@ def measure() -> list[BenchmarkRow]:
         "fast": lambda: fast.step(keypoints, poses, mixing=mixing),
         "plain": lambda: plain.step(keypoints, poses, mixing),
         "products": products.run,
+        "products_and_adam": lambda: products.run(with_adam=True),
     }
     best = _in_turns(runs, device, repeats=25)
     rates = {name: 1.0 / seconds for name, seconds in best.items()}
@@ -110,38 +115,66 @@ def measure() -> list[BenchmarkRow]:
         rate_row(
             f"{name}, beside its products", rates["fast"], "iterations/s", rates["products"], "bare products"
         ),
+        rate_row(
+            f"{name}, beside its products and Adam's updates",
+            rates["fast"],
+            "iterations/s",
+            rates["products_and_adam"],
+            "both bare",
+        ),
     ]
 
 
 class _Products:
-    """The matrix products of one fast iteration."""
+    """The matrix products of one fast iteration, with or without Adam's updates from them."""
 
     def __init__(self, trainer: RepNetTrainer, device: str) -> None:
-        generator = [part for part in trainer.lifter.modules() if isinstance(part, torch.nn.Linear)]
-        critic = [part for part in trainer.critic.modules() if isinstance(part, torch.nn.Linear)]
+        lifter, critic = copy.deepcopy(trainer.lifter), copy.deepcopy(trainer.critic)
+        betas, epsilon = trainer.settings.betas, trainer.settings.epsilon
+        self._adams = [KerasAdam(network, betas, epsilon) for network in (lifter, critic)]
+        of_lifter, of_critic = (
+            [part for part in network.modules() if isinstance(part, torch.nn.Linear)]
+            for network in (lifter, critic)
+        )
         self._passes = [
             (
-                part.weight.detach(),
+                adam,
+                part.weight,
                 torch.randn(rows, part.in_features, device=device),
                 torch.randn(rows, part.out_features, device=device),
                 *kinds,
             )
-            for layers, rows, kinds in (
-                (generator[:1], BATCH, (1, 0, 1)),  # nothing wants the gradient of the keypoints
-                (generator[1:], BATCH, (1, 1, 1)),
-                (critic, 3 * BATCH, (1, 1, 1)),
-                (critic, BATCH, (2, 1, 0)),  # tangents of the penalty, and under the generator
+            for adam, layers, rows, kinds in (
+                (
+                    self._adams[0],
+                    of_lifter[:1],
+                    BATCH,
+                    (1, 0, 1),
+                ),  # nothing wants the gradient of the keypoints
+                (self._adams[0], of_lifter[1:], BATCH, (1, 1, 1)),
+                (self._adams[1], of_critic, 3 * BATCH, (1, 1, 1)),
+                (
+                    self._adams[1],
+                    of_critic,
+                    BATCH,
+                    (2, 1, 0),
+                ),  # tangents of the penalty, and under the generator
             )
             for part in layers
         ]
-        self._scratch = {weight.shape: torch.empty_like(weight) for weight, *_ in self._passes}
+        self._scratch = {weight.shape: torch.empty_like(weight) for _, weight, *_ in self._passes}
 
-    def run(self) -> None:
-        """All of them, one after the other."""
-        for weight, values, deltas, forward, to_input, to_weights in self._passes:
+    @torch.no_grad()
+    def run(self, with_adam: bool = False) -> None:
+        """All of them, one after the other; Adam's rate is 0, so that the weights stay."""
+        for adam in self._adams:
+            adam.begin_step(0.0)
+        for adam, weight, values, deltas, forward, to_input, to_weights in self._passes:
             for _ in range(forward):
                 torch.mm(values, weight.t())
             for _ in range(to_input):
                 torch.mm(deltas, weight)
             if to_weights:
-                torch.mm(deltas.t(), values, out=self._scratch[weight.shape])
+                gradient = torch.mm(deltas.t(), values, out=self._scratch[weight.shape])
+                if with_adam:
+                    adam.update((weight, gradient))
