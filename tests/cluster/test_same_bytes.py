@@ -40,7 +40,7 @@ def pool(workers: int) -> RayPoolExecutor:
     return RayPoolExecutor(RayPoolSettings(workers=workers, ray=RAY, retry=RetryPolicy(backoff_s=0.05)))
 
 
-def augmented(source: Path, out: Path, executor: Executor, micro_rows: int) -> dict[str, str]:
+def augmented(source: Path, out: Path, executor: Executor, micro_rows: int, **changes: Any) -> dict[str, str]:
     """Path -> digest of every file of the dataset that the plan makes."""
     settings = AugmentSettings.model_validate(
         {
@@ -51,6 +51,7 @@ def augmented(source: Path, out: Path, executor: Executor, micro_rows: int) -> d
             "copies_per_unit": 1,
             "rows_per_unit": 300,
             "micro_rows": micro_rows,
+            **changes,
         }
     )
     run_augment(settings, RunContext(str(out), executor, seed=3))
@@ -79,6 +80,12 @@ def test_executor_workers_batches_and_resumes_change_no_byte(
             augmented(source, tmp_path / "two", InProcessExecutor(), 8192)
     assert augmented(source, tmp_path / "two", pool(2), 64) == reference
     check_what_it_told(tmp_path / "two", done)
+
+
+def test_windows_are_the_same_bytes_too(source: Path, tmp_path: Path) -> None:
+    reference = augmented(source, tmp_path / "here", InProcessExecutor(), 8192, window_frames=9)
+    assert len(reference) >= 8
+    assert augmented(source, tmp_path / "two", pool(2), 20, window_frames=9) == reference
 
 
 def check_what_it_told(out: Path, done_before: list[str]) -> None:

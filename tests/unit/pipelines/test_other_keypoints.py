@@ -15,6 +15,7 @@ from pipelines.evaluate import EvaluateSettings, run_evaluate
 from pipelines.mass_augment import AugmentSettings, plan_augment
 from pipelines.pose_table import PairsSource, load_table
 from pipelines.train import TrainSettings, run_train
+from pipelines.train_semi import TRAJECTORY_FILE, load_trained_trajectory
 from pipelines.trained_lifter import load_trained_lifter
 from pipelines.unpaired_data import load_detections
 from poses.skeleton import load_skeleton
@@ -82,6 +83,15 @@ def test_a_lifter_of_other_keypoints_is_trained_and_evaluated(
         LifterInputError, match=r"2D keypoints of skeleton 'h36m_16', the network sees those of 'coco_17'"
     ):
         run_evaluate(wrong, context(tmp_path / "wrong"))
+
+
+def test_keypoints_without_3d_may_be_of_other_joints_too(detected: Path, tmp_path: Path) -> None:
+    unlabelled = [{"url": str(detected), "parts": ["target_subject"], "rigs": ["h36m_like"]}]
+    semi = {"unlabelled": unlabelled, "method": {"warmup_epochs": 0}}
+    result = run_train(settings(detected, semi_supervised=semi, steps=4, mirror_share=1.0), context(tmp_path))
+    assert np.isfinite(result.history[-1]["train_loss"])
+    trajectory = load_trained_trajectory(str(tmp_path / TRAJECTORY_FILE))
+    assert trajectory.keypoint_skeleton.name == "coco_17"
 
 
 def test_a_lifter_of_the_poses_joints_refuses_them_by_name(
