@@ -10,6 +10,7 @@ import pytest
 import torch
 from pydantic import ValidationError
 
+from pipelines import build
 from pipelines.errors import SettingsError
 from pipelines.file_windows import NO_WINDOW, file_windows
 from pipelines.mapped_rows import MappedRows
@@ -333,3 +334,31 @@ def rows_of(
     if reader == "mapped":
         return MappedRows(source, str(folder), frames, whole_only=whole_only)
     return Windows(load_table([source]), frames, whole_only=whole_only)
+
+
+def test_clips_that_are_too_short_give_nothing_and_are_counted(
+    source: Path, rows: PoseBatch, tmp_path: Path
+) -> None:
+    result = run_augment(settings(source, copies=3, window_frames=1000), context(tmp_path))
+    assert (result.n_pairs, result.rejected) == (0, {NO_WINDOW: 3 * len(rows)})
+    assert verify_dataset(Dataset.open(tmp_path)).is_sound
+
+
+def test_a_build_hands_its_windows_on(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    asked: list[AugmentSettings] = []
+
+    class Told(Exception):  # noqa: N818 - it ends the test's part of the build
+        pass
+
+    def note(job: AugmentSettings, _context: object) -> None:
+        asked.append(job)
+        raise Told
+
+    monkeypatch.setattr(build, "run_augment", note)
+    chosen = {
+        "augment": {"window_frames": FRAMES},
+        "loop": {"augmentor": {"kind": "random", "preset": "wide"}},
+    }
+    with pytest.raises(Told):
+        build._augment(build.BuildSettings.model_validate(chosen), context(tmp_path), "out")  # pyright: ignore[reportPrivateUsage]
+    assert (asked[0].window_frames, asked[0].stride, asked[0].augmentor.kind) == (FRAMES, FRAMES, "wide")
