@@ -47,5 +47,5 @@ def check_keypoints_fit(network: Lifter | RootTrajectory, keypoints: Skeleton, w
     raise LifterInputError(
         f"{where}: 2D keypoints of skeleton {keypoints.name!r}, the network sees those of {own.name!r}{differ}; map "
         f"them (poses.skeleton.joint_map({keypoints.name!r}, {own.name!r})), or train a network of them "
-        f"(lifter.keypoint_skeleton: {keypoints.name} of a videopose lifter)"
+        f"(lifter.keypoint_skeleton: {keypoints.name} of a videopose or simple_baseline lifter)"
     )

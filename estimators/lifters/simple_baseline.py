@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from estimators.dropout import SeededDropout
 from estimators.lifters.contract import Lifter, insert_root
-from poses.skeleton import Skeleton
+from poses.skeleton import Skeleton, load_skeleton
 
 _LEAST_SPREAD = 1e-6
 
@@ -38,6 +38,9 @@ class SimpleBaselineSettings(BaseModel):
         default=None, gt=0.0, description="largest Frobenius norm of a layer's weights as they are used"
     )
     output_gain: float = Field(default=1.0, ge=0.0, description="scale of the output layer's first weights")
+    keypoint_skeleton: str | None = Field(
+        default=None, description="skeleton of the 2D keypoints by name, where it differs from the poses'"
+    )
 
 
 PRESETS = {
@@ -104,10 +107,11 @@ class SimpleBaselineLifter(Lifter):
     """Single-frame multilayer perceptron; see the module's text."""
 
     def __init__(self, settings: SimpleBaselineSettings, skeleton: Skeleton) -> None:
-        super().__init__(skeleton, receptive_field=1)
+        named = load_skeleton(settings.keypoint_skeleton) if settings.keypoint_skeleton else None
+        super().__init__(skeleton, receptive_field=1, keypoint_skeleton=named)
         self.settings = settings
         width = settings.width
-        self.w1 = BoundedLinear(2 * skeleton.n_joints, width, settings.max_norm)
+        self.w1 = BoundedLinear(2 * self.keypoint_skeleton.n_joints, width, settings.max_norm)
         self.batch_norm1 = nn.BatchNorm1d(width)
         self.linear_stages = nn.ModuleList(
             ResidualStage(width, settings.dropout, settings.max_norm) for _ in range(settings.stages)
@@ -120,7 +124,7 @@ class SimpleBaselineLifter(Lifter):
         # Published (gain 1), the first outputs are 0.6-0.8 m of noise, which Adam spends thousands of steps to unlearn.
         with torch.no_grad():
             self.w2.weight.mul_(settings.output_gain)
-        self.standard_in = Standard(2 * skeleton.n_joints) if settings.standardise else None
+        self.standard_in = Standard(self.w1.in_features) if settings.standardise else None
         self.standard_out = Standard(3 * skeleton.n_bones) if settings.standardise else None
 
     def fit(self, keypoints_screen: Tensor, joints_root_m: Tensor) -> None:

@@ -27,6 +27,7 @@ from tests.unit.pipelines.cases import context
 
 COCO = load_skeleton("coco_17")
 DETECTIONS = {"kind": "videopose", "channels": 64, "kernel_widths": [1, 1], "keypoint_skeleton": "coco_17"}
+BASELINE = {"kind": "simple_baseline", "width": 64, "standardise": True, "keypoint_skeleton": "coco_17"}
 
 
 @pytest.fixture(scope="module")
@@ -64,13 +65,13 @@ def settings(url: Path, validation: Path | None = None, **changes: Any) -> Train
     return TrainSettings.model_validate({**values, **changes})
 
 
-@pytest.mark.parametrize("reader", ["memory", "mapped"])
+@pytest.mark.parametrize(("reader", "lifter"), [("memory", DETECTIONS), ("mapped", BASELINE)])
 def test_a_lifter_of_other_keypoints_is_trained_and_evaluated(
-    detected: Path, source: Path, tmp_path: Path, reader: str
+    detected: Path, source: Path, tmp_path: Path, reader: str, lifter: dict[str, Any]
 ) -> None:
-    job = settings(detected, reader=reader, cache_folder=str(tmp_path / "cache"))
+    job = settings(detected, lifter=lifter, reader=reader, cache_folder=str(tmp_path / "cache"))
     result = run_train(job, context(tmp_path))
-    assert result.history[-1]["train_loss"] < 0.5 * result.history[0]["train_loss"]
+    assert result.history[-1]["train_loss"] < 0.7 * result.history[0]["train_loss"]
     path = str(tmp_path / result.lifter_path)
     module = load_trained_lifter(path).module
     assert (module.keypoint_skeleton.name, module.skeleton.name) == ("coco_17", "h36m_16")
