@@ -19,7 +19,13 @@ from poses.batch import PoseBatch
 from poses.skeleton import joint_map, load_skeleton
 from storage.images import decode_image, encode_image
 from tests.unit.pipelines.cases import context, make_source
-from tests.unit.pipelines.images.picture_cases import few_pairs, train_settings, with_images, write_dataset
+from tests.unit.pipelines.images.picture_cases import (
+    NETWORK,
+    few_pairs,
+    train_settings,
+    with_images,
+    write_dataset,
+)
 
 
 @pytest.fixture(scope="module")
@@ -86,6 +92,23 @@ def test_image_files_train_as_well(dataset: Path, tmp_path: Path) -> None:
     assert first.history == second.history
     assert networks[0].crop == networks[1].crop
     assert networks[0].metadata["pictures"] == ["None"]
+
+
+@pytest.mark.long
+def test_it_learns_what_it_sees(pairs: tuple[PoseBatch, PoseBatch], tmp_path: Path) -> None:
+    """Eight pictures again and again: poses come out nearer than the mean pose, keypoints nearer than at first."""
+    few = pairs[0].take(np.arange(8))
+    url = write_dataset(tmp_path / "data", [few])
+    seen = [{"url": str(url), "images": "drawn"}]
+    still = {"scale": 0, "shift": 0, "turn_deg": 0, "turned_share": 0, "mirrored_share": 0, "colour": 0}
+    network = {**NETWORK, "backbone": {"depth": 18, "width": 8}, "graph": {"channels": 16, "blocks": 1}}
+    wanted = train_settings(
+        url, data=seen, validation=seen, augmentation=still, network=network, trainer={"learning_rate": 3e-3},
+        batch_rows=8, steps=100, validate_every=25, checkpoint_every=100,
+    )  # fmt: skip
+    history = run_train_images(wanted, context(tmp_path / "out")).history
+    assert history[-1]["mpjpe_mm"] < 0.8 * history[-1]["mean_pose_mpjpe_mm"]
+    assert history[-1]["keypoint_error_px"] < 0.7 * history[0]["keypoint_error_px"]
 
 
 def test_another_recipe_is_refused(dataset: Path, tmp_path: Path) -> None:
