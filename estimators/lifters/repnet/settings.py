@@ -4,8 +4,8 @@
 differences with joint weights, rate 1e-4 divided by 10 after epochs 5, 10 and 15. `paper`: two separate
 networks of two residual blocks, Frobenius norms, all joints alike, rate 1e-3 that decays every 10 epochs.
 `default` is our own: `code` with the chain of the skeleton itself (every bone, none twice), all joints alike,
-turned views of the real poses (`turned_views.py`), a critic whose word weighs 0.1 (its slope is 1 per metre by the
-gradient penalty, that of the reprojection about 0.5) and rate 1e-3 (docs/results_repnet.md has what each brings).
+turned views of the real poses (`turned_views.py`), a critic that learns but does not pull at the generator, and rate
+1e-3 (docs/results_repnet.md has what each brings, and why the pull does harm between different people).
 In all of them the critic and the generator take one step each per batch: the code's TRAINING_RATIO of 5 does not
 mean 5:1, and no other ratio is known from the paper.
 """
@@ -89,7 +89,14 @@ class RepNetTrainerSettings(_Settings):
     joint_weights: Mapping[str, float] = Field(
         default={}, description="weight of a joint's reprojection; joints that are not named weigh 1"
     )
-    adversarial_weight: float = Field(default=1.0, ge=0.0)
+    adversarial_weight: float = Field(
+        default=1.0,
+        ge=0.0,
+        description="of the critic's word on the generator's poses; 0: it judges and does not pull",
+    )
+    weak_adversarial_weight: float = Field(
+        default=1.0, ge=0.0, description="of its word on another lifter's poses (`weak_supervision.py`)"
+    )
     reprojection_weight: float = Field(default=1.0, ge=0.0)
     camera_weight: float = Field(default=1.0, ge=0.0)
     turned: TurnedViewsSettings | None = Field(default=None, description="an own term; None: without")
@@ -110,7 +117,7 @@ class RepNetPreset(_Settings):
 _PRESETS: Mapping[PresetName, RepNetPreset] = {
     "default": RepNetPreset(
         trainer=RepNetTrainerSettings(
-            turned=TurnedViewsSettings(), adversarial_weight=0.1, learning_rate=1e-3
+            turned=TurnedViewsSettings(), adversarial_weight=0.0, learning_rate=1e-3
         )
     ),
     "code": RepNetPreset(

@@ -71,5 +71,5 @@ class WeakSupervision:
         poses_flat = flatten_joints(aligned)
         reprojection, _ = image_losses(settings, keypoints_flat, poses_flat, camera, self._joint_weight)
         score = self.critic(poses_flat).mean()
-        total = settings.reprojection_weight * reprojection + settings.adversarial_weight * score
+        total = settings.reprojection_weight * reprojection + settings.weak_adversarial_weight * score
         return WeakLosses(reprojection, score, total)

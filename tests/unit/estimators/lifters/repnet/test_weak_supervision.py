@@ -16,7 +16,7 @@ SKELETON = load_skeleton("h36m_16")
 SETTINGS = RepNetTrainerSettings(
     critic=CriticSettings(pose_width=8, chain_width=16, joined_width=8),
     reprojection_weight=3.0,
-    adversarial_weight=0.5,
+    weak_adversarial_weight=0.5,
 )
 
 
