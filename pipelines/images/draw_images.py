@@ -16,7 +16,8 @@ from pydantic import ConfigDict, Field
 from estimators.images.drawn_people import DrawingSettings, draw_people, whole_image
 from pipelines.context import RunContext
 from pipelines.executor import BadRow
-from pipelines.images.image_table import IMAGE_COLUMN, refuse_other_keypoints
+from pipelines.images.image_table import IMAGE_COLUMN
+from pipelines.keypoints import require_own_keypoints
 from pipelines.knobs import knob
 from pipelines.plan import Plan, Unit, make_plan
 from pipelines.pose_table import PairsSource, chosen_rows, nothing_chosen
@@ -69,7 +70,7 @@ def plan_draw_images(settings: DrawImagesSettings, seed: int) -> Plan:
         SettingsError: if nothing is chosen, or the keypoints are of other joints than the poses.
     """
     source = Dataset.open(settings.url, settings.version)
-    refuse_other_keypoints(source)
+    require_own_keypoints(source, "the job draw_images")
     units: list[Unit] = []
     for entry in source.pair_files:
         count = len(_rows_of(source, settings, entry.path))

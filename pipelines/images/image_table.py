@@ -8,6 +8,7 @@ import numpy as np
 from estimators.images.crops import Crops, crops_around
 from pipelines.errors import SettingsError
 from pipelines.images.settings import DRAWN, ImagePairsSource
+from pipelines.keypoints import require_own_keypoints
 from pipelines.pose_table import chosen_rows, nothing_chosen
 from poses.cameras import CAMERA_FIELDS
 from poses.skeleton import Skeleton
@@ -82,7 +83,7 @@ def load_image_table(source: ImagePairsSource) -> ImageTable:
             different joints.
     """
     dataset = Dataset.open(source.url, source.version)
-    refuse_other_keypoints(dataset)
+    require_own_keypoints(dataset, "an image network, which sees one person in a crop,")
     pieces: list[dict[str, np.ndarray]] = []
     for path in (entry.path for entry in dataset.pair_files):
         keep = chosen_rows(dataset, source, path)
@@ -92,15 +93,6 @@ def load_image_table(source: ImagePairsSource) -> ImageTable:
         raise nothing_chosen(dataset, source)
     columns = {name: np.concatenate([piece[name] for piece in pieces]) for name in pieces[0]}
     return ImageTable(dataset.skeleton, source.url, **columns)
-
-
-def refuse_other_keypoints(dataset: Dataset) -> None:
-    """Raise SettingsError where 2D and 3D have different joints: a crop shows one person, with one set of joints."""
-    if dataset.keypoint_skeleton is not None:
-        raise SettingsError(
-            f"{dataset.store.url}: its 2D keypoints are of skeleton {dataset.keypoint_skeleton.name!r}, its poses of "
-            f"{dataset.skeleton.name!r}; image networks want one skeleton, map one to the other's joints"
-        )
 
 
 def check_one_skeleton(tables: Sequence[ImageTable]) -> Skeleton:

@@ -49,12 +49,12 @@ def with_images(pairs: PoseBatch, folder: Path) -> PoseBatch:
 
 def write_dataset(url: Path, batches: list[PoseBatch]) -> Path:
     """A dataset of such pairs."""
-    store, skeleton = open_store(url), batches[0].skeleton
-    with UnitWriter(store, "made", "one", skeleton) as writer:
+    store, skeleton, keypoints = open_store(url), batches[0].skeleton, batches[0].keypoint_skeleton
+    with UnitWriter(store, "made", "one", skeleton, keypoint_skeleton=keypoints) as writer:
         for batch in batches:
             writer.add_pairs(batch)
         commit = writer.commit()
-    publish_manifest(store, "made", [commit], skeleton)
+    publish_manifest(store, "made", [commit], skeleton, keypoint_skeleton=keypoints)
     return url
 
 

@@ -263,6 +263,21 @@ def test_another_skeleton_is_refused_by_name(
         run_evaluate(EvaluateSettings.model_validate(wanted), context(tmp_path / "evaluated"))
 
 
+def test_keypoints_of_other_joints_are_refused(pairs: tuple[PoseBatch, PoseBatch], tmp_path: Path) -> None:
+    few, coco = pairs[0], load_skeleton("coco_17")
+    detected = replace(
+        few,
+        keypoint_skeleton=coco,
+        keypoints_px=np.zeros((len(few), coco.n_joints, 2), np.float32),
+        keypoint_confidence=np.ones((len(few), coco.n_joints), np.float32),
+    )
+    url = write_dataset(tmp_path / "data", [detected])
+    with pytest.raises(
+        SettingsError, match=r"2D keypoints are of skeleton 'coco_17', its poses of 'h36m_16'"
+    ):
+        run_train_images(train_settings(url), context(tmp_path / "out"))
+
+
 def test_a_test_part_chooses_nothing(pairs: tuple[PoseBatch, PoseBatch], tmp_path: Path) -> None:
     train, valid = pairs
     target = np.full(len(valid), "target_subject", object)
