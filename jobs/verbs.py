@@ -41,6 +41,7 @@ VERBS: dict[str, Verb] = {
         has_units=True,
         weigh="rows_to_augment",
     ),
+    "label": Verb("pipelines.label", "LabelSettings", "run_label", "plan_label", has_units=True),
     "train": Verb("pipelines.train", "TrainSettings", "run_train", "plan_train"),
     "train_unpaired": Verb(
         "pipelines.train_unpaired", "TrainUnpairedSettings", "run_train_unpaired", "plan_train_unpaired"

@@ -34,3 +34,15 @@ def bone_limits_m(skeleton: Skeleton) -> np.ndarray:
         for child, parent in zip(skeleton.bone_child_index, skeleton.bone_parent_index, strict=True)
     ]
     return np.asarray([known.get(name, table["any"]) for name in names], dtype=np.float32).reshape(-1, 2)
+
+
+def bone_lengths_m(joints_m: np.ndarray, skeleton: Skeleton) -> np.ndarray:
+    """(B, K) lengths of the bones of (B, J, 3) poses."""
+    bones = joints_m[:, skeleton.bone_child_index] - joints_m[:, skeleton.bone_parent_index]
+    return np.sqrt(np.einsum("bkd,bkd->bk", bones, bones))
+
+
+def are_impossible(lengths_m: np.ndarray, skeleton: Skeleton) -> np.ndarray:
+    """(B, K) which bones are shorter or longer than any human's."""
+    limits_m = bone_limits_m(skeleton)
+    return (lengths_m < limits_m[:, 0]) | (lengths_m > limits_m[:, 1])

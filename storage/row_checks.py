@@ -9,13 +9,15 @@ from numpy.typing import ArrayLike
 from poses.batch import PoseBatch
 from poses.cameras import project_px
 from poses.motion import MotionClip
-from storage.bone_ranges import bone_limits_m
+from storage.bone_ranges import are_impossible, bone_lengths_m, bone_limits_m
 from storage.schema import TENSOR_COLUMNS
 
 NOISE_COLUMN = "augment_noise_px"
 """Extra column of pairs whose 2D is not the bare projection: how far every keypoint was moved (B,J), or every
 keypoint of a row at most (B,), or its offset (B,J,2). The rest of the distance must be within the
 tolerance."""
+LABEL_COLUMN = "label_reprojection_px"
+"""Extra column of pseudo-labels, whose 3D is an estimate: (B, J) how far each keypoint is from its joint's image."""
 
 
 @dataclass(frozen=True)
@@ -73,12 +75,14 @@ def _projection_fault(batch: PoseBatch, usable: np.ndarray, tolerance_px: float)
     if len(rows) and shared.names:
         part = batch if len(rows) == len(batch) else batch.take(rows)
         projected = np.asarray(project_px(part.joints_camera_m, part.camera_px))[:, shared.joints]
-        noise = part.extra.get(NOISE_COLUMN)
+        noise, told = part.extra.get(NOISE_COLUMN), part.extra.get(LABEL_COLUMN)
         if noise is not None and noise.ndim == 3:
             projected = projected + noise[:, shared.keypoints]
         distance = np.linalg.norm(part.keypoints_px[:, shared.keypoints] - projected, axis=-1)
         if noise is not None and noise.ndim < 3:
             distance = distance - (noise[:, shared.keypoints] if noise.ndim == 2 else noise[:, None])
+        if told is not None:
+            distance = np.abs(distance - told[:, shared.keypoints])
         error_px[rows] = np.where(part.keypoint_confidence[:, shared.keypoints] > 0, distance, 0)
 
     def describe(row: int) -> str:
@@ -111,14 +115,12 @@ def _joints_of_both(batch: PoseBatch) -> _SharedJoints:
 def _bone_fault(joints_m: np.ndarray, usable: np.ndarray, owner: PoseBatch | MotionClip) -> RowFault:
     """Rows with a bone that is shorter or longer than any human's."""
     skeleton = owner.skeleton
-    limits = bone_limits_m(skeleton)
-    bones = joints_m[:, skeleton.bone_child_index] - joints_m[:, skeleton.bone_parent_index]
-    length_m = np.sqrt(np.einsum("bkd,bkd->bk", bones, bones))
-    outside = usable[:, None] & ((length_m < limits[:, 0]) | (length_m > limits[:, 1]))
+    length_m = bone_lengths_m(joints_m, skeleton)
+    outside = usable[:, None] & are_impossible(length_m, skeleton)
 
     def describe(row: int) -> str:
         bone = int(outside[row].argmax())
-        low, high = limits[bone]
+        low, high = bone_limits_m(skeleton)[bone]
         return (
             f"bone {skeleton.bones[bone]}: wanted {low:.3f} to {high:.3f} m, got {length_m[row, bone]:.3f} m"
         )

@@ -154,7 +154,8 @@ def pairs_of_json(texts: Sequence[str], skeleton: Skeleton) -> PoseBatch:
         name: np.asarray([_value(row[f"{_EXTRA}{name}"], kind) for row in rows], kind)
         for name, kind in types.items()
     }
-    return PoseBatch(skeleton, **core, **names, extra=extra)
+    columns: dict[str, Any] = {**core, **names}
+    return PoseBatch(skeleton, **columns, extra=extra)
 
 
 def strict_json(values: Mapping[str, Any]) -> str:

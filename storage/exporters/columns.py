@@ -5,7 +5,7 @@ A file that lacks an extra column gives NaN, -1, 0, False or "" there, as `Datas
 
 from collections.abc import Iterable, Mapping, Sequence
 from math import prod
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -123,7 +123,8 @@ def same_extra(batch: PoseBatch, specs: Iterable[ColumnSpec]) -> PoseBatch:
 def batch_of(columns: Mapping[str, np.ndarray], skeleton: Skeleton) -> PoseBatch:
     """A batch of whole columns, core and extra."""
     extra = {name: values for name, values in columns.items() if name not in CORE_COLUMNS}
-    return PoseBatch(skeleton=skeleton, extra=extra, **{name: columns[name] for name in CORE_COLUMNS})
+    core: dict[str, Any] = {name: columns[name] for name in CORE_COLUMNS}
+    return PoseBatch(skeleton=skeleton, extra=extra, **core)
 
 
 def _spec_of(field: pa.Field, where: str) -> ColumnSpec:
