@@ -87,7 +87,9 @@ def commit_pairs(
 
 def assert_same_pairs(got: PoseBatch, wanted: PoseBatch) -> None:
     """Every column equal, to the bit, and of the same type."""
-    names = [name for name in wanted.__dataclass_fields__ if name not in ("skeleton", "extra", "keypoint_skeleton")]
+    names = [
+        name for name in wanted.__dataclass_fields__ if name not in ("skeleton", "extra", "keypoint_skeleton")
+    ]
     columns = [(name, getattr(got, name), getattr(wanted, name)) for name in names]
     assert set(got.extra) == set(wanted.extra)
     columns += [(name, got.extra[name], wanted.extra[name]) for name in wanted.extra]
