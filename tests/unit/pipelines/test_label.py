@@ -20,14 +20,13 @@ from pipelines.train import TrainSettings, run_train
 from pipelines.train_unpaired import CRITIC_FILE, TrainUnpairedSettings, run_train_unpaired
 from pipelines.trained_lifter import load_trained_lifter
 from poses.batch import PoseBatch
-from poses.skeleton import load_skeleton
 from storage.manifest import publish_manifest
 from storage.object_store import open_store
 from storage.reader import Dataset
 from storage.row_checks import LABEL_COLUMN
 from storage.verify import verify_dataset
 from storage.writer import UnitWriter
-from tests.unit.pipelines.cases import context
+from tests.unit.pipelines.cases import context, make_detections
 
 LIFTERS: dict[str, dict[str, Any]] = {
     "pose": {"kind": "simple_baseline", "width": 64},
@@ -35,23 +34,24 @@ LIFTERS: dict[str, dict[str, Any]] = {
 }
 
 
+def trained(source: Path, out: Path, lifter: dict[str, Any]) -> str:
+    """File of a lifter."""
+    values = {
+        "data": [{"url": str(source), "parts": ["source_train"]}],
+        "validation": [{"url": str(source), "parts": ["source_valid"], "rigs": ["h36m_like"]}],
+        "lifter": lifter,
+        "trainer": {"learning_rate": 3e-3, "loss": "l2"},
+        "batch_rows": 64,
+        "steps": 150,
+        "validate_every": 150,
+    }
+    return str(out / run_train(TrainSettings.model_validate(values), context(out)).lifter_path)
+
+
 @pytest.fixture(scope="module")
 def lifters(source: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """Files of two lifters that have seen enough to give bodies of a human size."""
-    files: dict[str, str] = {}
-    for name, lifter in LIFTERS.items():
-        out = tmp_path_factory.mktemp("lifter")
-        values = {
-            "data": [{"url": str(source), "parts": ["source_train"]}],
-            "validation": [{"url": str(source), "parts": ["source_valid"], "rigs": ["h36m_like"]}],
-            "lifter": lifter,
-            "trainer": {"learning_rate": 3e-3, "loss": "l2"},
-            "batch_rows": 64,
-            "steps": 150,
-            "validate_every": 150,
-        }
-        files[name] = str(out / run_train(TrainSettings.model_validate(values), context(out)).lifter_path)
-    return files
+    return {name: trained(source, tmp_path_factory.mktemp("lifter"), LIFTERS[name]) for name in LIFTERS}
 
 
 @pytest.fixture(scope="module")
@@ -178,36 +178,31 @@ def test_an_implausibility_without_a_critic_is_refused(source: Path, lifters: di
         LabelSettings(source=str(source), lifter=lifters["pose"], max_implausibility=3.0)
 
 
-def detections(folder: Path, source: Path) -> Path:
-    """The source with COCO's keypoints; those that its poses have no joint for are missing."""
-    rows, coco = Dataset.open(source).read_pairs(), load_skeleton("coco_17")
-    keypoints = np.zeros((len(rows), coco.n_joints, 2), np.float32)
-    confidence = np.zeros((len(rows), coco.n_joints), np.float32)
-    both = [name for name in coco.joints if name in rows.skeleton.joints]
-    keypoints[:, coco.indices(both)] = rows.keypoints_px[:, rows.skeleton.indices(both)]
-    confidence[:, coco.indices(both)] = 1.0
-    batch = replace(rows, keypoints_px=keypoints, keypoint_confidence=confidence, keypoint_skeleton=coco)
-    store = open_store(folder)
-    with UnitWriter(store, "run", "unit", rows.skeleton, keypoint_skeleton=coco) as writer:
-        writer.add_pairs(batch)
-        commit = writer.commit()
-    publish_manifest(store, "run", [commit], rows.skeleton, keypoint_skeleton=coco)
-    return folder
-
-
 def test_keypoints_in_coco_order_are_refused_by_name(
     source: Path, lifters: dict[str, str], tmp_path: Path
 ) -> None:
-    folder = detections(tmp_path / "coco", source)
+    folder = make_detections(tmp_path / "coco", source)
     with pytest.raises(LifterInputError, match="coco_17"):
         run_label(LabelSettings(source=str(folder), lifter=lifters["pose"]), context(tmp_path / "out"))
     assert not (tmp_path / "out" / "manifests").exists()
 
 
+def test_detections_in_coco_order_are_labelled_by_a_lifter_of_them(source: Path, tmp_path: Path) -> None:
+    folder = make_detections(tmp_path / "coco", source)
+    lifter = {"kind": "simple_baseline", "width": 64, "keypoint_skeleton": "coco_17"}
+    made = label(folder, trained(folder, tmp_path / "lifter", lifter), tmp_path / "labels")
+    assert made.keypoints_of.name == "coco_17"
+    assert made.skeleton == Dataset.open(source).skeleton
+    assert verify_dataset(Dataset.open(tmp_path / "labels")).is_sound
+    face = made.keypoints_of.index("nose")
+    assert not made.extra[LABEL_COLUMN][:, face].any()
+    assert made.extra[LABEL_COLUMN][:, made.keypoints_of.index("left_knee")].all()
+
+
 def test_a_critic_of_other_keypoints_is_refused(
     source: Path, lifters: dict[str, str], critic: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    folder = detections(tmp_path / "coco", source)
+    folder = make_detections(tmp_path / "coco", source)
     monkeypatch.setattr("pipelines.label.check_keypoints_fit", lambda *_: None)
     with pytest.raises(SettingsError, match="2D and 3D of the same joints"):
         run_label(

@@ -1,6 +1,5 @@
 """2D of another skeleton than the 3D: lifters of it are trained and evaluated, everybody else refuses by name."""
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +18,7 @@ from pipelines.train_semi import TRAJECTORY_FILE, load_trained_trajectory
 from pipelines.trained_lifter import load_trained_lifter
 from pipelines.unpaired_data import load_detections
 from poses.skeleton import load_skeleton
-from storage.manifest import publish_manifest
-from storage.object_store import open_store
-from storage.reader import Dataset
-from storage.writer import UnitWriter
-from tests.unit.pipelines.cases import context
+from tests.unit.pipelines.cases import context, make_detections
 
 COCO = load_skeleton("coco_17")
 DETECTIONS = {"kind": "videopose", "channels": 64, "kernel_widths": [1, 1], "keypoint_skeleton": "coco_17"}
@@ -32,23 +27,7 @@ BASELINE = {"kind": "simple_baseline", "width": 64, "standardise": True, "keypoi
 
 @pytest.fixture(scope="module")
 def detected(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The small source with COCO keypoints: joints of both where they project, the face where the head is."""
-    url = tmp_path_factory.mktemp("detected")
-    pairs = Dataset.open(source).read_pairs()
-    names = [name if name in pairs.skeleton.joints else "head" for name in COCO.joints]
-    columns = [pairs.skeleton.index(name) for name in names]
-    pairs = replace(
-        pairs,
-        keypoints_px=np.ascontiguousarray(pairs.keypoints_px[:, columns]),
-        keypoint_confidence=np.ascontiguousarray(pairs.keypoint_confidence[:, columns]),
-        keypoint_skeleton=COCO,
-    )
-    store = open_store(url)
-    with UnitWriter(store, "detect", "all", pairs.skeleton, keypoint_skeleton=COCO) as writer:
-        writer.add_pairs(pairs)
-        commit = writer.commit()
-    publish_manifest(store, "detect", [commit], pairs.skeleton, keypoint_skeleton=COCO)
-    return url
+    return make_detections(tmp_path_factory.mktemp("detected"), source)
 
 
 def settings(url: Path, validation: Path | None = None, **changes: Any) -> TrainSettings:
