@@ -223,10 +223,12 @@ def evaluate_table(
     return rows
 
 
-def predict(lifter: TrainedLifter, table: PoseTable, flip: bool = False) -> torch.Tensor:
-    """(N, J, 3) root-relative metres for every row of a table, on the CPU."""
+def predict(
+    lifter: TrainedLifter, table: PoseTable, flip: bool = False, wanted: np.ndarray | None = None
+) -> torch.Tensor:
+    """(N, J, 3) root-relative metres for every row of a table, or for some of them, on the CPU."""
     trainer = LifterTrainer(LifterTrainerSettings(), lifter.module)
-    return predict_with(trainer, table, lifter.causal, flip)
+    return predict_with(trainer, table, lifter.causal, flip, wanted)
 
 
 class Predictor(Protocol):
@@ -239,14 +241,17 @@ class Predictor(Protocol):
         ...
 
 
-def predict_with(trainer: Predictor, table: PoseTable, causal: bool, flip: bool = False) -> torch.Tensor:
-    """As `predict`, with a trainer's (averaged, if it has them) weights."""
+def predict_with(
+    trainer: Predictor, table: PoseTable, causal: bool, flip: bool = False, wanted: np.ndarray | None = None
+) -> torch.Tensor:
+    """As `predict`, with a trainer's (averaged, if it has them) weights; of some rows only, if they are given."""
     windows = Windows(table, trainer.lifter.receptive_field, causal)
     device = next(trainer.lifter.parameters()).device
     pieces: list[torch.Tensor] = []
     chunk_rows = max(1, _CHUNK_FRAMES // trainer.lifter.receptive_field)
-    for start in range(0, len(table), chunk_rows):
-        rows = np.arange(start, min(start + chunk_rows, len(table)))
+    every = np.arange(len(table)) if wanted is None else wanted
+    for start in range(0, len(every), chunk_rows):
+        rows = every[start : start + chunk_rows]
         joints = trainer.predict(windows.inputs(rows).to(device), flip=flip)
         pieces.append(joints.reshape(len(rows), table.skeleton.n_joints, 3).cpu())
     return torch.cat(pieces)

@@ -3,9 +3,11 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
-from pipelines.evaluate import EvaluateSettings, run_evaluate
+from pipelines.evaluate import EvaluateSettings, predict, run_evaluate
+from pipelines.pose_table import PairsSource, load_table
 from pipelines.train import TrainSettings, run_train
 from pipelines.trained_lifter import load_trained_lifter
 from tests.unit.pipelines.cases import context
@@ -53,3 +55,11 @@ def test_the_mapped_reader_trains_to_the_same_numbers(source: Path, tmp_path: Pa
     here = run_train(settings(source, **LIFTERS["27 frames"]), context(tmp_path / "memory"))
     mapped = settings(source, **LIFTERS["27 frames"], reader="mapped", cache_folder=str(tmp_path / "cache"))
     assert run_train(mapped, context(tmp_path / "mapped")).history == here.history
+
+
+def test_some_rows_are_predicted_from_all_of_their_frames(source: Path, tmp_path: Path) -> None:
+    result = run_train(settings(source, **LIFTERS["27 frames"]), context(tmp_path))
+    lifter = load_trained_lifter(str(tmp_path / result.lifter_path))
+    table = load_table([PairsSource(url=str(source), parts=("source_valid",))]).in_time_order()
+    rows = np.arange(3, len(table), 7)
+    np.testing.assert_allclose(predict(lifter, table, wanted=rows), predict(lifter, table)[rows], atol=1e-5)
