@@ -163,6 +163,11 @@ class WorkerResources:
     labels: Mapping[str, str] = field(default_factory=dict)
 
 
+def resources_on(device: str, gpus_per_worker: float) -> WorkerResources:
+    """What a worker needs whose networks compute on "cpu", or on "cuda" with a share of a GPU."""
+    return WorkerResources(num_gpus=gpus_per_worker if device.startswith("cuda") else 0.0)
+
+
 DEFAULT_RETRY = RetryPolicy()
 QUARANTINE_BAD_ROWS = BadRowPolicy()
 ONE_CPU = WorkerResources()

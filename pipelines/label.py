@@ -7,19 +7,17 @@ checks that their 3D is as far from their 2D as they say.
 
 from collections.abc import Sequence
 from functools import partial
-from typing import Self
-
-from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from pipelines.context import RunContext
 from pipelines.errors import SettingsError
 from pipelines.evaluate_trajectory import check_trajectory
-from pipelines.executor import BadRowPolicy, StageFactory, WorkerResources
+from pipelines.executor import resources_on
 from pipelines.keypoints import check_keypoints_fit
-from pipelines.knobs import file_digest, knob
+from pipelines.knobs import file_digest
+from pipelines.label_settings import LabelSettings
 from pipelines.plan import Plan, Unit, make_plan
 from pipelines.run_units import UnitsResult, lineage_of, run_units
-from pipelines.stages.label_stage import LabelStage, LabelStageSettings, label_unit_id
+from pipelines.stages.label_stage import LabelStage, label_unit_id
 from pipelines.stages.pose_critic import PoseCritic
 from pipelines.train_semi import load_trained_trajectory
 from pipelines.trained_lifter import load_trained_lifter
@@ -27,48 +25,6 @@ from storage.commit import UnitCommit
 from storage.manifest import Manifest, publish_manifest
 from storage.object_store import ObjectStore
 from storage.reader import Dataset
-
-
-class LabelSettings(BaseModel):
-    """What is labelled, by what, and which labels are kept."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    source: str = knob(...)
-    """Dataset with the 2D keypoints. Its files' digests identify the run, so it may be moved."""
-    source_version: int | None = knob(None)
-    """Of its manifest; None takes the latest."""
-    parts: tuple[str, ...] | None = None
-    """Parts to label; None takes every row."""
-    lifter: str = knob(...)
-    """`lifter.safetensors` of a train job or a loop, or an imported one. Its digest identifies the run."""
-    trajectory: str | None = knob(None)
-    """`trajectory.safetensors` of a semi-supervised training places the roots; None puts each pose where its image fits
-    its keypoints best."""
-    critic: str | None = knob(None)
-    """`critic.safetensors` of a `train_unpaired` job: camera, reprojection error and plausibility as columns."""
-    flip: bool = True
-    """Average with the mirrored prediction of the mirrored input."""
-    max_reprojection_px: float | None = Field(default=None, gt=0)
-    """Refuse labels whose image is further from their keypoints than this, in the mean over joints."""
-    max_implausibility: float | None = None
-    """Refuse labels that the critic finds further from typical real poses than this, in standard deviations."""
-    rows_per_unit: int = Field(default=65_536, ge=1)
-    frames_at_once: int = knob(65_536, ge=1)
-    """Input frames that the lifter gets at once: memory against speed."""
-    bad_rows: BadRowPolicy = BadRowPolicy()
-    device: str = knob("cpu")
-    """Where the networks compute: "cpu" or "cuda"."""
-    gpus_per_worker: float = knob(1.0, gt=0)
-    """On a CUDA device: share of a GPU that one worker gets."""
-
-    @model_validator(mode="after")
-    def _implausibility_wants_a_critic(self) -> Self:
-        if self.max_implausibility is not None and self.critic is None:
-            raise ValueError(
-                "max_implausibility: there is no critic to say it; give `critic`, or leave it out"
-            )
-        return self
 
 
 def plan_label(settings: LabelSettings, seed: int) -> tuple[Plan, Dataset]:
@@ -136,37 +92,10 @@ def run_label(settings: LabelSettings, context: RunContext) -> UnitsResult:
 
     return run_units(
         plan,
-        _stage_factory(settings, context, plan.run_id, source.manifest.version),
+        partial(LabelStage, settings, context.out_url, plan.run_id, context.seed, source.manifest.version),
         lifter.skeleton,
         context,
-        resources=_resources(settings),
+        resources=resources_on(settings.device, settings.gpus_per_worker),
         bad_rows=settings.bad_rows,
         publish=publish,
     )
-
-
-def _stage_factory(
-    settings: LabelSettings, context: RunContext, run_id: str, source_version: int
-) -> StageFactory:
-    stage = LabelStageSettings(
-        source_url=settings.source,
-        source_version=source_version,
-        out_url=context.out_url,
-        run_id=run_id,
-        seed=context.seed,
-        lifter=settings.lifter,
-        trajectory=settings.trajectory,
-        critic=settings.critic,
-        flip=settings.flip,
-        parts=settings.parts,
-        max_reprojection_px=settings.max_reprojection_px,
-        max_implausibility=settings.max_implausibility,
-        frames_at_once=settings.frames_at_once,
-        on_bad_row=settings.bad_rows.on_bad_row,
-        device=settings.device,
-    )
-    return partial(LabelStage, stage)
-
-
-def _resources(settings: LabelSettings) -> WorkerResources:
-    return WorkerResources(num_gpus=settings.gpus_per_worker if settings.device.startswith("cuda") else 0.0)

@@ -15,7 +15,7 @@ from pipelines.augmentors import (
     takes_windows,
 )
 from pipelines.context import RunContext
-from pipelines.executor import BadRowPolicy, StageFactory, WorkerResources
+from pipelines.executor import BadRowPolicy, StageFactory, WorkerResources, resources_on
 from pipelines.file_windows import file_windows
 from pipelines.keypoints import require_own_keypoints
 from pipelines.knobs import file_digest, knob
@@ -206,7 +206,7 @@ def augment_stage_factory(
 
 def augment_resources(settings: AugmentSettings) -> WorkerResources:
     """What one worker needs."""
-    return WorkerResources(num_gpus=settings.gpus_per_worker if settings.device.startswith("cuda") else 0.0)
+    return resources_on(settings.device, settings.gpus_per_worker)
 
 
 def weight_digests(settings: AugmentSettings) -> dict[str, str]:

@@ -7,9 +7,11 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from pipelines.errors import SettingsError
+from pipelines.errors import SettingsError, UnitError
+from poses.batch import PoseBatch
 from poses.identity import stable_id
 
 _ID_RANGE = 2.0**63
@@ -143,3 +145,17 @@ class RigSettings(BaseModel):
         raise SettingsError(
             f"rigs.by_part: no pattern fits part {part!r}; there are {', '.join(self.by_part)}; add one, or '*'"
         )
+
+
+def part_names(rows: PoseBatch) -> np.ndarray:
+    """(B,) the part of every row.
+
+    Raises:
+        UnitError: if the rows have none.
+    """
+    if "part" not in rows.extra:
+        raise UnitError(
+            "the source dataset has no column 'part', but the job asks for some parts only; import it with a split, "
+            "or leave `parts` out"
+        )
+    return rows.extra["part"].astype(str)

@@ -5,7 +5,6 @@ It leaves `lifter.safetensors`, a lifter like any other, and `critic.safetensors
 training does without.
 """
 
-import json
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,7 +13,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
-from estimators.checkpoints import checkpoint_from_bytes, checkpoint_to_bytes
+from estimators.checkpoints import checkpoint_to_bytes
 from estimators.lifters.repnet.judge import export_judge, judge_of
 from estimators.lifters.repnet.lifter import build_repnet
 from estimators.lifters.repnet.settings import (
@@ -32,6 +31,7 @@ from pipelines.evaluate import predict
 from pipelines.knobs import knob
 from pipelines.plan import Plan, Unit, freeze_plan, make_plan
 from pipelines.pose_table import PairsSource, PoseTable, load_table
+from pipelines.step_checkpoints import StepCheckpoints
 from pipelines.step_watch import watched_steps
 from pipelines.trained_lifter import TrainedLifter, lifter_to_bytes
 from pipelines.unpaired_data import load_detections, load_real_poses
@@ -41,7 +41,6 @@ from storage.object_store import open_store
 from storage.reader import Dataset
 
 LIFTER_FILE, CRITIC_FILE = "lifter.safetensors", "critic.safetensors"
-_KEPT_CHECKPOINTS = 2
 _MEASURED_POSES = 4096
 
 
@@ -139,6 +138,7 @@ class _Run:
     def __init__(self, settings: TrainUnpairedSettings, context: RunContext, run_id: str) -> None:
         self._settings, self._context, self._run_id = settings, context, run_id
         self._store = open_store(context.out_url)
+        self._checkpoints = StepCheckpoints(self._store, run_id)
         detections, real = load_detections(settings.keypoints), load_real_poses(settings.poses)
         self._validation: PoseTable | None = None
         if settings.validation:
@@ -167,12 +167,9 @@ class _Run:
 
     def resume(self) -> None:
         """Go on from the newest checkpoint, if there is one."""
-        paths = self._checkpoint_paths()
-        if not paths:
+        checkpoint = self._checkpoints.newest()
+        if checkpoint is None:
             return
-        checkpoint = checkpoint_from_bytes(
-            self._store.read_bytes(paths[-1]), f"{self._store.url}/{paths[-1]}"
-        )
         self._trainer.load_state_dict(checkpoint.tensors, checkpoint.metadata["trainer"])
         self.progressed = _Progressed(**checkpoint.metadata["progress"])
         for stream in self._streams:
@@ -242,12 +239,7 @@ class _Run:
     def _save(self) -> None:
         tensors, scalars = self._trainer.state_dict()
         metadata = {"trainer": scalars, "progress": vars(self.progressed)}
-        path = f"runs/{self._run_id}/checkpoints/step-{self._trainer.steps:09d}.safetensors"
-        self._store.write_bytes(path, checkpoint_to_bytes(tensors, metadata))
-        lines = "".join(json.dumps(entry, sort_keys=True) + "\n" for entry in self.progressed.history)
-        self._store.write_bytes(f"runs/{self._run_id}/metrics.jsonl", lines.encode())
-        for old in self._checkpoint_paths()[:-_KEPT_CHECKPOINTS]:
-            self._store.delete(old)
+        self._checkpoints.save(self._trainer.steps, tensors, metadata, metrics=self.progressed.history)
 
     def _write_results(self) -> None:
         settings, lifter = self._settings, self._trainer.lifter
@@ -263,7 +255,3 @@ class _Run:
         judge = judge_of(self._trainer, self._poses[torch.from_numpy(rows)].to(settings.device))
         tensors, document = export_judge(judge)
         self._store.write_bytes(CRITIC_FILE, checkpoint_to_bytes(tensors, {**document, **metadata}))
-
-    def _checkpoint_paths(self) -> list[str]:
-        paths = self._store.list(f"runs/{self._run_id}/checkpoints")
-        return [path for path in paths if path.endswith(".safetensors")]

@@ -5,7 +5,6 @@ that was killed at any moment goes on to the same bits. Of replicas every one tr
 writes and reports; what it decides about stopping is told to the others.
 """
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,7 +12,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from estimators.checkpoints import checkpoint_from_bytes, checkpoint_to_bytes
 from estimators.data_parallel import Replicas, share_batch_norm
 from estimators.lifters.contract import Lifter
 from estimators.lifters.settings import build_lifter
@@ -23,13 +21,13 @@ from pipelines.evaluate import predict_with
 from pipelines.keypoints import check_keypoints_fit
 from pipelines.lessons import Lesson, SupervisedLesson
 from pipelines.pose_table import PoseTable, load_table
+from pipelines.step_checkpoints import StepCheckpoints
 from pipelines.train_settings import TrainSettings
 from pipelines.trained_lifter import lifter_to_bytes
 from poses.protocols import HIGHER_IS_BETTER, is_better
 from poses.protocols import evaluate as evaluate_poses
 from storage.object_store import open_store
 
-_KEPT_CHECKPOINTS = 2
 BEST_FILE = "lifter.safetensors"
 TASK = "train"
 
@@ -77,6 +75,14 @@ class Progressed:
             "best_score": score,
             "history": self.history,
         }
+
+    def is_best(self, metric: str, score: float, step: int) -> bool:
+        """Whether a score is better than all before it; remembers it if so."""
+        worst = -float("inf") if metric in HIGHER_IS_BETTER else float("inf")
+        better = is_better(metric, score, self.best_score if self.best_step >= 0 else worst)
+        if better:
+            self.best_score, self.best_step = score, step
+        return better
 
     @staticmethod
     def from_dict(values: dict[str, Any]) -> "Progressed":
@@ -141,6 +147,7 @@ class TrainingRun:
     ) -> None:
         self._settings, self._context, self._run_id = settings, context, run_id
         self._store = open_store(context.out_url)
+        self._checkpoints = StepCheckpoints(self._store, run_id)
         self._validation = validation.in_time_order()
         self._selected_on, self._replicas = selected_on, replicas
         self._is_first = replicas is None or replicas.rank == 0
@@ -169,12 +176,9 @@ class TrainingRun:
 
     def resume(self) -> None:
         """Go on from the newest checkpoint, if there is one."""
-        paths = self._checkpoint_paths()
-        if not paths:
+        checkpoint = self._checkpoints.newest()
+        if checkpoint is None:
             return
-        checkpoint = checkpoint_from_bytes(
-            self._store.read_bytes(paths[-1]), f"{self._store.url}/{paths[-1]}"
-        )
         self._trainer.load_state_dict(checkpoint.tensors, checkpoint.metadata["trainer"])
         self.progressed = Progressed.from_dict(checkpoint.metadata["progress"])
         self._look_whether_to_stop()
@@ -231,11 +235,8 @@ class TrainingRun:
         entry = {"step": self.steps, "train_loss": loss, "learning_rate": self._trainer.learning_rate}
         done.history.append({**entry, metric: score})
         self._look_whether_to_stop()
-        worst = -float("inf") if metric in HIGHER_IS_BETTER else float("inf")
-        if is_better(metric, score, done.best_score if done.best_step >= 0 else worst):
-            done.best_score, done.best_step = score, self.steps
-            if self._is_first:
-                self._keep_best()
+        if done.is_best(metric, score, self.steps) and self._is_first:
+            self._keep_best()
         if self._is_first:
             self._context.progress.log(
                 f"step {self.steps}: loss {loss:.6f}, {self._selected_on} {metric} {score:.4g}"
@@ -276,16 +277,7 @@ class TrainingRun:
             self._store.write_bytes(name, other)
 
     def _save(self) -> None:
-        """Checkpoint everything that the next step depends on, then the metrics for readers; forget old checkpoints."""
+        """Checkpoint everything that the next step depends on."""
         tensors, scalars = self._trainer.state_dict()
         metadata = {"trainer": scalars, "progress": self.progressed.to_dict(), "workers": self._workers}
-        path = f"runs/{self._run_id}/checkpoints/step-{self.steps:09d}.safetensors"
-        self._store.write_bytes(path, checkpoint_to_bytes(tensors, metadata))
-        lines = "".join(json.dumps(entry, sort_keys=True) + "\n" for entry in self.progressed.history)
-        self._store.write_bytes(f"runs/{self._run_id}/metrics.jsonl", lines.encode())
-        for old in self._checkpoint_paths()[:-_KEPT_CHECKPOINTS]:
-            self._store.delete(old)
-
-    def _checkpoint_paths(self) -> list[str]:
-        paths = self._store.list(f"runs/{self._run_id}/checkpoints")
-        return [path for path in paths if path.endswith(".safetensors")]
+        self._checkpoints.save(self.steps, tensors, metadata, metrics=self.progressed.history)

@@ -1,13 +1,11 @@
 """One training run of an image network: steps, validation, checkpoints, its end; resumed to the same bits."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from estimators.checkpoints import checkpoint_from_bytes, checkpoint_to_bytes
 from estimators.images.backbone_weights import load_backbone
 from estimators.images.trainer import GraphPoseTrainer
 from pipelines.chosen_on import chosen_on
@@ -19,13 +17,12 @@ from pipelines.images.image_batches import ImageBatches
 from pipelines.images.image_table import ImageTable, check_one_skeleton
 from pipelines.images.settings import ImagePairsSource, TrainImagesSettings
 from pipelines.images.trained_graph_pose import build_network, graph_pose_to_bytes
+from pipelines.step_checkpoints import StepCheckpoints
 from pipelines.training_run import Progressed
-from poses.protocols import HIGHER_IS_BETTER, is_better
 from storage.object_store import open_store
 
 BEST_FILE = "graph_pose.safetensors"
 TASK = "train"
-_KEPT_CHECKPOINTS = 2
 
 
 @dataclass
@@ -77,6 +74,7 @@ class ImageTrainingRun:
     ) -> None:
         self._settings, self._context, self._run_id = settings, context, run_id
         self._store = open_store(context.out_url)
+        self._checkpoints = StepCheckpoints(self._store, run_id)
         self.bad = BadPictures(settings.bad_rows, context.progress.log)
         margin = settings.crop.margin
         train = [self.bad.usable_rows(source, margin) for source in settings.data]
@@ -114,11 +112,9 @@ class ImageTrainingRun:
 
     def resume(self) -> None:
         """Go on from the newest checkpoint, if there is one."""
-        paths = self._checkpoint_paths()
-        if not paths:
+        checkpoint = self._checkpoints.newest()
+        if checkpoint is None:
             return
-        where = f"{self._store.url}/{paths[-1]}"
-        checkpoint = checkpoint_from_bytes(self._store.read_bytes(paths[-1]), where)
         self._trainer.load_state_dict(checkpoint.tensors, checkpoint.metadata["trainer"])
         self.progressed = Progressed.from_dict(checkpoint.metadata["progress"])
         self._sums = _Sums(**checkpoint.metadata["sums"])
@@ -173,9 +169,7 @@ class ImageTrainingRun:
         entry |= {name: metrics[name] for name in (metric, KEYPOINT_ERROR, MEAN_POSE) if name in metrics}
         done.history.append(entry)
         self._look_whether_to_stop()
-        worst = -float("inf") if metric in HIGHER_IS_BETTER else float("inf")
-        if is_better(metric, metrics[metric], done.best_score if done.best_step >= 0 else worst):
-            done.best_score, done.best_step = metrics[metric], self.steps
+        if done.is_best(metric, metrics[metric], self.steps):
             self._keep_best()
         self._context.progress.log(
             f"step {self.steps}: loss {losses.get('loss', 0.0):.4f}, {self.selected_on} {metric} "
@@ -213,7 +207,7 @@ class ImageTrainingRun:
         self._store.write_bytes(BEST_FILE, data)
 
     def _save(self) -> None:
-        """Checkpoint everything that the next step depends on, then what readers look at; forget old checkpoints."""
+        """Checkpoint everything that the next step depends on."""
         tensors, scalars = self._trainer.state_dict()
         metadata: dict[str, Any] = {
             "trainer": scalars,
@@ -221,19 +215,5 @@ class ImageTrainingRun:
             "sums": vars(self._sums),
             "bad_rows": self.bad.listed(),
         }
-        folder = f"runs/{self._run_id}"
-        path = f"{folder}/checkpoints/step-{self.steps:09d}.safetensors"
-        self._store.write_bytes(path, checkpoint_to_bytes(tensors, metadata))
-        self._store.write_bytes(f"{folder}/metrics.jsonl", _lines(self.progressed.history))
-        if len(self.bad):
-            self._store.write_bytes(f"{folder}/bad_rows.jsonl", _lines(self.bad.listed()))
-        for old in self._checkpoint_paths()[:-_KEPT_CHECKPOINTS]:
-            self._store.delete(old)
-
-    def _checkpoint_paths(self) -> list[str]:
-        paths = self._store.list(f"runs/{self._run_id}/checkpoints")
-        return [path for path in paths if path.endswith(".safetensors")]
-
-
-def _lines(values: Sequence[Any]) -> bytes:
-    return "".join(json.dumps(value, sort_keys=True) + "\n" for value in values).encode()
+        bad_rows = {"bad_rows": self.bad.listed()} if len(self.bad) else {}
+        self._checkpoints.save(self.steps, tensors, metadata, metrics=self.progressed.history, **bad_rows)

@@ -23,6 +23,7 @@ from pipelines.augmentors import AugmentorSettings, build_augmentor
 from pipelines.errors import UnitError
 from pipelines.executor import BadRow, OnBadRow
 from pipelines.file_windows import NO_WINDOW, FileWindows, file_windows, named_windows, windows_of_copy
+from pipelines.parts import part_names
 from pipelines.plan import Unit
 from pipelines.stages.pose_critic import PoseCritic
 from pipelines.stages.quarantined import bad_pairs, bad_windows, pairs_of_json, retried_rows
@@ -170,7 +171,7 @@ class AugmentStage:
         """The rows of the wanted parts, shuffled if the settings say so."""
         parts = self._settings.parts
         if parts is not None and not self._shape.temporal:  # windows are of wanted parts already
-            rows = rows.take(np.isin(_part_names(rows), list(parts)))
+            rows = rows.take(np.isin(part_names(rows), list(parts)))
         if self._settings.shuffle and len(rows):
             ids = self._shape.output_frames(rows.sample_id)
             order = RowRandom(self._settings.seed, "shuffle", ids, 0).uniform(1, stream="order")
@@ -250,20 +251,6 @@ def _of_windows(augmentor: Augmentor) -> WindowAugmentor:
             "leave window_frames at 1, or choose one that keeps motion (narrow, wide, mirror, placement, a trained one)"
         )
     return augmentor
-
-
-def _part_names(rows: PoseBatch) -> np.ndarray:
-    """The part of every row.
-
-    Raises:
-        UnitError: if the source has no parts.
-    """
-    if "part" not in rows.extra:
-        raise UnitError(
-            "the source dataset has no column 'part', but the job asks for some parts only; import it with a split, "
-            "or leave `parts` out"
-        )
-    return rows.extra["part"].astype(str)
 
 
 def window_unit_id_of(file: str, first_window: int, first_copy: int) -> str:

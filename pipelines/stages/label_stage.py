@@ -11,16 +11,17 @@ to; and RepNet's columns (`stages.pose_critic`), if a critic is given.
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
 from estimators.lifters.contract import check_keypoints
 from estimators.lifters.training.trainer import LifterTrainer, LifterTrainerSettings
 from pipelines.errors import UnitError
-from pipelines.executor import BadRow, OnBadRow
+from pipelines.executor import BadRow
 from pipelines.frame_runs import sequence_numbers
 from pipelines.label_roots import RootFinder
+from pipelines.label_settings import LabelSettings
+from pipelines.parts import part_names
 from pipelines.plan import Unit
 from pipelines.pose_table import PoseTable, Windows
 from pipelines.stages.pose_critic import PLAUSIBILITY, PoseCritic
@@ -49,53 +50,28 @@ _INPUT_COLUMNS = (
 _KEPT_EXTRA = ("part", "rig", "up_camera", "image")
 
 
-@dataclass(frozen=True)
-class LabelStageSettings:
-    """What every unit of a run has in common.
+class LabelStage:
+    """Does label units.
 
-    Attributes:
-        source_url: Dataset to read, at `source_version`.
+    Args:
+        settings: Of the job.
         out_url: Dataset to write.
         run_id, seed: Of the plan.
-        lifter, trajectory, critic: Files; the last two may be None.
-        flip: Average with the mirrored prediction of the mirrored input.
-        parts: Parts to label; None takes every row.
-        max_reprojection_px: Mean distance of a label's image from its keypoints beyond which it is refused.
-        max_implausibility: Of the critic, likewise.
-        frames_at_once: Input frames that the lifter gets at once.
-        on_bad_row: Whether bad rows are kept in quarantine or only counted.
-        device: Of all networks.
+        source_version: Of the dataset to read.
     """
 
-    source_url: str
-    source_version: int
-    out_url: str
-    run_id: str
-    seed: int
-    lifter: str
-    trajectory: str | None = None
-    critic: str | None = None
-    flip: bool = True
-    parts: tuple[str, ...] | None = None
-    max_reprojection_px: float | None = None
-    max_implausibility: float | None = None
-    frames_at_once: int = 65_536
-    on_bad_row: OnBadRow = "quarantine"
-    device: str = "cpu"
-
-
-class LabelStage:
-    """Does label units."""
-
-    def __init__(self, settings: LabelStageSettings) -> None:
-        self._settings = settings
+    def __init__(
+        self, settings: LabelSettings, out_url: str, run_id: str, seed: int, source_version: int
+    ) -> None:
+        self._settings, self._run_id, self._seed = settings, run_id, seed
+        self._out_url, self._source_version = out_url, source_version
         self._file: tuple[str, PoseTable] | None = None
 
     def setup(self) -> None:
         """Open the source and load the networks."""
         settings = self._settings
-        self._store = open_store(settings.out_url)
-        self._source = Dataset.open(settings.source_url, settings.source_version)
+        self._store = open_store(self._out_url)
+        self._source = Dataset.open(settings.source, self._source_version)
         self._lifter = load_trained_lifter(settings.lifter, settings.device)
         self._predictor = LifterTrainer(LifterTrainerSettings(), self._lifter.module)
         self._roots = RootFinder(settings.trajectory, settings.device, settings.flip)
@@ -103,14 +79,14 @@ class LabelStage:
 
     def run(self, unit: Unit, bad_rows: Sequence[BadRow] = ()) -> UnitCommit:
         """Read, label, write and commit."""
-        done = read_commit(self._store, self._settings.run_id, unit.unit_id)
+        done = read_commit(self._store, self._run_id, unit.unit_id)
         if done is not None:
             return done
         whole = self._read(unit)
         keep = np.ones(len(whole), bool)
         keep[[bad.row for bad in bad_rows]] = False
         with self._writer(unit) as writer:
-            if self._settings.on_bad_row == "quarantine":
+            if self._settings.bad_rows.on_bad_row == "quarantine":
                 payload = unit.payload
                 writer.quarantine(bad_pairs(whole, bad_rows, payload["file"], payload["start_row"], STAGE))
             else:
@@ -133,7 +109,7 @@ class LabelStage:
     def _writer(self, unit: Unit) -> UnitWriter:
         return UnitWriter(
             self._store,
-            self._settings.run_id,
+            self._run_id,
             unit.unit_id,
             self._lifter.module.skeleton,
             keypoint_skeleton=self._source.keypoints_of,
@@ -157,7 +133,7 @@ class LabelStage:
         """Labels of some rows of the unit, and why the others of them have none."""
         parts = self._settings.parts
         if parts is not None:
-            rows = rows[np.isin(_part_names(whole)[rows], list(parts))]
+            rows = rows[np.isin(part_names(whole)[rows], list(parts))]
         table, first = self._table(unit, whole)
         windows = Windows(table, self._lifter.module.receptive_field, self._lifter.causal)
         at_once = max(1, self._settings.frames_at_once // self._lifter.module.receptive_field)
@@ -197,7 +173,7 @@ class LabelStage:
                 distance_px[:, number] = np.linalg.norm(offset, axis=-1)
         return PoseBatch(
             skeleton=skeleton,
-            sample_id=derive_ids(batch.sample_id, self._settings.seed, STAGE, 0),
+            sample_id=derive_ids(batch.sample_id, self._seed, STAGE, 0),
             joints_camera_m=joints_camera_m,
             keypoints_px=batch.keypoints_px,
             keypoint_confidence=batch.keypoint_confidence,
@@ -260,14 +236,6 @@ def _keypoint_table(batch: PoseBatch, skeleton: Skeleton) -> PoseTable:
         batch.frame,
         keypoint_skeleton=batch.keypoints_of,
     )
-
-
-def _part_names(rows: PoseBatch) -> np.ndarray:
-    if "part" not in rows.extra:
-        raise UnitError(
-            "the source dataset has no column 'part', but the job asks for some parts only; leave `parts` out"
-        )
-    return rows.extra["part"].astype(str)
 
 
 def label_unit_id(file: str, start_row: int) -> str:

@@ -12,7 +12,8 @@ from pydantic import ValidationError
 from estimators.errors import LifterInputError
 from pipelines.errors import SettingsError
 from pipelines.evaluate import predict
-from pipelines.label import LabelSettings, run_label
+from pipelines.label import run_label
+from pipelines.label_settings import LabelSettings
 from pipelines.pose_table import PairsSource, load_table
 from pipelines.stages import label_stage
 from pipelines.stages.pose_critic import CAMERA, PLAUSIBILITY
